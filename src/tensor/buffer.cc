@@ -1,0 +1,23 @@
+#include "tensor/buffer.h"
+
+#include <cstdlib>
+#include <cstring>
+
+namespace nosa {
+
+Buffer Buffer::Host(size_t bytes, size_t alignment) {
+  if (bytes == 0) return Buffer();
+  const size_t size = RoundUp(bytes, alignment);
+  void* data = std::aligned_alloc(alignment, size);
+  NOSA_CHECK(data != nullptr, "the system has no {} of memory", FormatByteSize(size));
+  std::memset(data, 0, size);
+  return Buffer(data, bytes, MemoryKind::kHost, [](void* p, size_t, void*) { std::free(p); });
+}
+
+TensorView Buffer::View(DType dtype, Shape shape) const {
+  const size_t need = static_cast<size_t>(shape.elements()) * DTypeBytes(dtype);
+  NOSA_CHECK(need <= bytes_, "a view of {} {} needs {} bytes, the buffer has {}", DTypeName(dtype), shape.ToString(), need, bytes_);
+  return TensorView(data_, dtype, shape);
+}
+
+}  // namespace nosa
