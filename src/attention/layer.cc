@@ -34,7 +34,10 @@ Status AttentionRunner::Run(LayerIdx layer, const AttentionBatch& batch, ConstTe
                             ConstTensorView s, TensorView out) {
   StoreRows(layer, batch, k, v, s);
   Select(layer, batch, q);
-  if (batch.sink != nullptr) batch.sink->OnSelection(layer, selection_);
+  if (batch.record != nullptr) {
+    batch.record->layers.resize(static_cast<size_t>(config_.layers));
+    batch.record->layers[static_cast<size_t>(layer.value)] = selection_;
+  }
   BuildDemand(selection_, batch.segments, &demand_);
   PrepareStates();
   NOSA_RETURN_IF_ERROR(Attend(layer, batch, q));

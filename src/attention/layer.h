@@ -29,12 +29,9 @@ struct LocalityStats {
   double mean() const { return queries == 0 ? 1.0 : shared / static_cast<double>(queries); }
 };
 
-// What a caller may watch: the selected blocks of chosen rows.
-struct SelectionSink {
-  int first_row = 0;  // rows [first_row, rows of the call) are recorded
-  // Called once per layer on the calling thread; the selection is valid during the call.
-  virtual void OnSelection(LayerIdx layer, const Selection& selection) = 0;
-  virtual ~SelectionSink() = default;
+// The selections of one forward call, kept for a caller who asks: by layer.
+struct SelectionRecord {
+  std::vector<Selection> layers;
 };
 
 // The rows of one forward call, the same for every layer.
@@ -42,7 +39,7 @@ struct AttentionBatch {
   std::span<const Segment> segments;   // each sequence has had BeginAppend for its rows
   std::span<const int32_t> positions;  // [R]
   bool prefill = false;                // a prompt chunk, not a decode step
-  SelectionSink* sink = nullptr;
+  SelectionRecord* record = nullptr;   // filled when not null
 };
 
 // Per-sequence memory of the last selection, for locality. Empty until the first row.
