@@ -7,7 +7,9 @@ namespace nosa {
 
 Buffer Buffer::Host(size_t bytes, size_t alignment) {
   if (bytes == 0) return Buffer();
+  NOSA_CHECK(alignment >= 64 && (alignment & (alignment - 1)) == 0, "alignment {} is not a power of two >= 64", alignment);
   const size_t size = RoundUp(bytes, alignment);
+  NOSA_CHECK(size >= bytes, "{} bytes are more than can be addressed", bytes);
   void* data = std::aligned_alloc(alignment, size);
   NOSA_CHECK(data != nullptr, "the system has no {} of memory", FormatByteSize(size));
   std::memset(data, 0, size);
