@@ -126,9 +126,9 @@ class Int8Codec final : public KvCodec {
   std::string_view name() const override { return "int8"; }
   bool lossless() const override { return false; }
   size_t EncodedBytes(const BlockLayout& layout) const override { return Parts(layout).end; }
-  // Ceiling: half a step of max / 127, then a rounding to bf16 (half of 2^-8) and two to f32. Floor: a tenth of that
-  // step; the worst of a block's values is nearly half a step off unless its rows have next to no values.
-  ErrorBound Error() const override { return {0.05 / 127, 0.5 / 127 + 0x1p-9 + 0x1p-20}; }
+  // Ceiling: half a step of max / 127, then a rounding to bf16 (half of 2^-7) and two to f32. Floor: a tenth of that half
+  // step: the worst of a block's values is nearly half a step off unless its rows have next to no values.
+  ErrorBound Error() const override { return {0.05 / 127, 0.5 / 127 + 0x1p-8 + 0x1p-20}; }
 
   Status Encode(const BlockLayout& layout, ConstBytes block, MutableBytes out) const override {
     const size_t encoded = EncodedBytes(layout);
