@@ -16,6 +16,8 @@
 
 namespace nosa::engine {
 
+struct Sequence;
+
 struct EngineOptions {
   attention::AttentionOptions attention;
   uint64_t host_budget_bytes = kv::kNoLimit;
@@ -74,7 +76,6 @@ class Engine {
   const model::Model& model() const { return *model_; }
 
  private:
-  struct Sequence;
   Engine(std::shared_ptr<const model::Model> model, std::shared_ptr<const text::Tokenizer> tokenizer, EngineOptions options, ops::Backend* backend);
 
   Status Validate(const Request& request, size_t present) const;
@@ -86,7 +87,6 @@ class Engine {
   Status Repair(Sequence& sequence);
   Status CutTo(Sequence& sequence, int tokens);
   void Emit(Sequence& sequence, std::span<const float> logits, std::vector<Event>* events);
-  void AppendText(Sequence& sequence, TokenId token, Event* event);
   void Finish(Sequence& sequence, FinishReason reason, Status error, std::vector<Event>* events);
   model::ForwardCall Call(std::span<const attention::Segment> segments, std::span<const int32_t> positions, bool prefill,
                           attention::SelectionRecord* record);

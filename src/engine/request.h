@@ -41,16 +41,16 @@ struct Event {
     kFinished,        // the last event of a request (until Continue)
   };
   Kind kind = Kind::kToken;
-  RequestId request;
+  RequestId request = {};
   int prompt_done = 0, prompt_tokens = 0;
   TokenPos first_pos = 0;
-  ConstTensorView logits;  // [n, vocab] f32; valid until the next Step
+  ConstTensorView logits = {};  // [n, vocab] f32; valid until the next Step
   const attention::SelectionRecord* selection = nullptr;  // rows of the chunk; valid until the next Step
   int selection_first_row = 0;  // the chunk's row that has position first_pos
   TokenId token = -1;
-  std::string text;  // what became certain of the answer, valid UTF-8
+  std::string text = {};  // what became certain of the answer, valid UTF-8
   FinishReason reason = FinishReason::kNone;
-  Status error;  // kFinished with kError
+  Status error = {};  // kFinished with kError
 };
 
 // A request's outcome so far. Times are wall seconds of the steps the request took part in.
