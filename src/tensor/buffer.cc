@@ -7,7 +7,8 @@ namespace nosa {
 
 Buffer Buffer::Host(size_t bytes, size_t alignment) {
   if (bytes == 0) return Buffer();
-  NOSA_CHECK(alignment >= 64 && (alignment & (alignment - 1)) == 0, "alignment {} is not a power of two >= 64", alignment);
+  NOSA_CHECK(alignment >= 64 && (alignment & (alignment - 1)) == 0, "alignment {} is not a power of two >= 64",
+             alignment);
   const size_t size = RoundUp(bytes, alignment);
   NOSA_CHECK(size >= bytes, "{} bytes are more than can be addressed", bytes);
   void* data = std::aligned_alloc(alignment, size);
@@ -18,7 +19,8 @@ Buffer Buffer::Host(size_t bytes, size_t alignment) {
 
 TensorView Buffer::View(DType dtype, Shape shape) const {
   const size_t need = static_cast<size_t>(shape.elements()) * DTypeBytes(dtype);
-  NOSA_CHECK(need <= bytes_, "a view of {} {} needs {} bytes, the buffer has {}", DTypeName(dtype), shape.ToString(), need, bytes_);
+  NOSA_CHECK(need <= bytes_, "a view of {} {} needs {} bytes, the buffer has {}", DTypeName(dtype), shape.ToString(),
+             need, bytes_);
   return TensorView(data_, dtype, shape);
 }
 

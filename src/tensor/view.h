@@ -55,7 +55,7 @@ class BasicTensorView {
   }
   // A mutable view reads as a const one.
   BasicTensorView(const BasicTensorView<std::byte>& other)  // NOLINT: implicit on purpose
-    requires std::is_const_v<Byte>
+      requires std::is_const_v<Byte>
       : data_(other.bytes()), dtype_(other.dtype()), shape_(other.shape()), row_stride_(other.row_stride()) {}
 
   bool empty() const { return data_ == nullptr || shape_.elements() == 0; }
@@ -88,7 +88,8 @@ class BasicTensorView {
     std::array<int64_t, Shape::kMaxRank> dims = {};
     for (int i = 0; i < shape_.rank(); ++i) dims[static_cast<size_t>(i)] = shape_[i];
     dims[0] = count;
-    return BasicTensorView(row_bytes(begin), dtype_, Shape(std::span<const int64_t>(dims.data(), static_cast<size_t>(shape_.rank()))),
+    return BasicTensorView(row_bytes(begin), dtype_,
+                           Shape(std::span<const int64_t>(dims.data(), static_cast<size_t>(shape_.rank()))),
                            row_stride_);
   }
 
