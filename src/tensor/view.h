@@ -54,8 +54,10 @@ class BasicTensorView {
     row_stride_ = row_stride == 0 ? row : row_stride;
   }
   // A mutable view reads as a const one.
-  BasicTensorView(const BasicTensorView<std::byte>& other)  // NOLINT: implicit on purpose
-      requires std::is_const_v<Byte>
+  // A template, as otherwise it would be the (deleted) copy constructor of the mutable view.
+  template <typename Other>
+    requires(std::is_const_v<Byte> && std::is_same_v<Other, std::byte>)
+  BasicTensorView(const BasicTensorView<Other>& other)  // NOLINT: implicit on purpose
       : data_(other.bytes()), dtype_(other.dtype()), shape_(other.shape()), row_stride_(other.row_stride()) {}
 
   bool empty() const { return data_ == nullptr || shape_.elements() == 0; }
