@@ -1,5 +1,7 @@
 #include "tensor/buffer.h"
 
+#include <sys/mman.h>
+
 #include <cstdlib>
 #include <cstring>
 
@@ -11,6 +13,13 @@ Buffer Buffer::Host(size_t bytes, size_t alignment) {
              alignment);
   const size_t size = RoundUp(bytes, alignment);
   NOSA_CHECK(size >= bytes, "{} bytes are more than can be addressed", bytes);
+  // Large buffers come straight from the system: zeroed pages that take memory only once they are touched.
+  constexpr size_t kMapFrom = 1 << 20, kMapAlignment = 4096;
+  if (bytes >= kMapFrom && alignment <= kMapAlignment) {
+    void* data = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    NOSA_CHECK(data != MAP_FAILED, "the system has no {} of memory", FormatByteSize(bytes));
+    return Buffer(data, bytes, MemoryKind::kHost, [](void* p, size_t n, void*) { munmap(p, n); });
+  }
   void* data = std::aligned_alloc(alignment, size);
   NOSA_CHECK(data != nullptr, "the system has no {} of memory", FormatByteSize(size));
   std::memset(data, 0, size);

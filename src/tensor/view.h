@@ -56,7 +56,7 @@ class BasicTensorView {
   // A mutable view reads as a const one.
   // A template, as otherwise it would be the (deleted) copy constructor of the mutable view.
   template <typename Other>
-    requires(std::is_const_v<Byte> && std::is_same_v<Other, std::byte>)
+    requires(std::is_const_v<Byte> && !std::is_const_v<Other>)
   BasicTensorView(const BasicTensorView<Other>& other)  // NOLINT: implicit on purpose
       : data_(other.bytes()), dtype_(other.dtype()), shape_(other.shape()), row_stride_(other.row_stride()) {}
 

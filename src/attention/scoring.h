@@ -1,0 +1,42 @@
+// Block scores for selectors, a batch of rows at a time, so that memory does not grow with rows times windows.
+#pragma once
+
+#include <algorithm>
+#include <limits>
+#include <vector>
+
+#include "attention/selector.h"
+#include "ops/topk_blocks.h"
+#include "tensor/buffer.h"
+
+namespace nosa::attention {
+
+// Blocks a query at `pos` may see.
+inline int VisibleBlocks(const AttentionConfig& config, int pos) { return pos / config.block_size + 1; }
+
+// Sets the blocks every query reads: the first k_init, its own, and k_local before it.
+void ForceBlocks(const AttentionConfig& config, const SelectInput& input, Selection* selection);
+
+// Scores of rows [begin, end) of an input, as topk_blocks takes them: entry (r - begin) * G + g.
+struct ScoreBatch {
+  std::vector<float> storage;
+  std::vector<ops::TopkBlocksArgs::Row> rows;
+};
+
+// Q of docs/nosa.md: how well the query matches the compressed keys of each block.
+void QueryScores(const AttentionConfig& config, const SelectInput& input, int begin, int end, Selection* selection, ScoreBatch* batch);
+// E of docs/nosa.md: the largest pooled importance of each block.
+void ImportanceScores(const AttentionConfig& config, const SelectInput& input, int begin, int end, Selection* selection, ScoreBatch* batch);
+
+// Fills the masks of the batch up to k blocks by its scores.
+void FillTopK(const SelectInput& input, const ScoreBatch& batch, int k);
+
+// Calls f(begin, end) over the rows in pieces whose window scores stay within a cache's reach.
+template <typename F>
+void ForEachRowBatch(const SelectInput& input, F&& f) {
+  constexpr int kRows = 32;
+  const int rows = static_cast<int>(input.positions.size());
+  for (int begin = 0; begin < rows; begin += kRows) f(begin, std::min(begin + kRows, rows));
+}
+
+}  // namespace nosa::attention

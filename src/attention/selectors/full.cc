@@ -1,0 +1,30 @@
+// Dense attention: every block a query may see; no bias. The plain Llama layer.
+#include "attention/scoring.h"
+
+namespace nosa::attention {
+namespace {
+
+class FullSelector final : public BlockSelector {
+ public:
+  explicit FullSelector(const AttentionConfig& config) : config_(config) {}
+  std::string_view name() const override { return "full"; }
+  SelectorTraits traits() const override { return {}; }
+
+  void Select(const SelectInput& input, Selection* selection) const override {
+    for (int r = 0; r < selection->rows(); ++r) {
+      const int blocks = VisibleBlocks(config_, input.positions[static_cast<size_t>(r)]);
+      for (int g = 0; g < selection->kv_heads(); ++g) {
+        for (int b = 0; b < blocks; ++b) SetBit(selection->Mask(r, g), b);
+      }
+    }
+  }
+
+ private:
+  AttentionConfig config_;
+};
+
+}  // namespace
+
+std::unique_ptr<BlockSelector> MakeFullSelector(const AttentionConfig& config) { return std::make_unique<FullSelector>(config); }
+
+}  // namespace nosa::attention

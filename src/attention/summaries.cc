@@ -1,0 +1,85 @@
+#include "attention/summaries.h"
+
+#include <algorithm>
+
+#include "kv/fetch.h"
+#include "ops/ops.h"
+
+namespace nosa::attention {
+
+SummaryLayout::SummaryLayout(const AttentionConfig& config, int max_tokens)
+    : lanes_(config.layers * config.kv_heads), has_importance_(config.has_importance) {
+  const size_t windows = static_cast<size_t>(config.WindowsOf(max_tokens));
+  const size_t tiles = (windows + ops::kWindowTile - 1) / ops::kWindowTile;
+  const size_t dim = static_cast<size_t>(config.head_dim);
+  const size_t strides = static_cast<size_t>(config.kernel_size / config.kernel_stride);
+  keys_bytes_ = RoundUp(tiles * dim * ops::kWindowTile * DTypeBytes(config.kv_dtype), 64);
+  sigma_bytes_ = has_importance_ ? RoundUp(windows * sizeof(float), 64) : 0;
+  lane_bytes_ = keys_bytes_ + sigma_bytes_ + RoundUp(strides * (dim + 1) * sizeof(float), 64);
+}
+
+ops::WindowState SummaryLayout::State(MutableBytes side, int lane) const {
+  std::byte* base = side.data() + static_cast<size_t>(lane) * lane_bytes_;
+  return {base, has_importance_ ? reinterpret_cast<float*>(base + keys_bytes_) : nullptr,
+          reinterpret_cast<float*>(base + keys_bytes_ + sigma_bytes_)};
+}
+
+namespace {
+
+// Recomputes the running sums of one lane from tokens [first, first + rows.size()), `first` a multiple of ks. Pooling
+// counts the tokens from 0: the ring rows of the sums stay the same, and the windows it completes, which exist
+// already, fall into scratch memory.
+void PoolAgain(const AttentionConfig& config, std::span<const ops::KvRow> rows, float* carry, ops::Backend& backend) {
+  const size_t windows = static_cast<size_t>(std::max(1, config.WindowsOf(static_cast<int64_t>(rows.size()))));
+  const size_t tiles = (windows + ops::kWindowTile - 1) / ops::kWindowTile;
+  std::vector<std::byte> keys(tiles * ops::kWindowTile * static_cast<size_t>(config.head_dim) * DTypeBytes(config.kv_dtype));
+  std::vector<float> sigma(windows);
+  const ops::WindowState state = {keys.data(), config.has_importance ? sigma.data() : nullptr, carry};
+  const ops::PoolWindowsArgs::Segment segment = {0, static_cast<int32_t>(rows.size()), 0, 0};
+  ops::pool_windows(backend, {}, {.segments = {&segment, 1}, .rows = rows, .states = {&state, 1}, .kv_heads = 1,
+                                  .head_dim = config.head_dim, .kernel_size = config.kernel_size,
+                                  .kernel_stride = config.kernel_stride, .kv_dtype = config.kv_dtype,
+                                  .summary_dtype = config.kv_dtype});
+}
+
+Status RestoreLane(const AttentionConfig& config, kv::KvStore& store, SeqId seq, int lane, int first, float* carry, ops::Backend& backend) {
+  const kv::BlockLayout& layout = store.layout();
+  const int length = store.length(seq), sealed = store.sealed_blocks(seq), first_block = first / layout.block_size;
+  std::vector<kv::BlockWant> wants;
+  for (int block = first_block; block < std::min(layout.Blocks(length), sealed); ++block) {
+    wants.push_back({lane, store.page(seq, BlockId(block)), 0});
+  }
+  kv::BlockFetch fetch(store, kv::BlockFetch::Order::kAny);
+  fetch.Start(wants);
+  for (size_t there = 0; there < wants.size();) {
+    NOSA_ASSIGN_OR_RETURN(const std::span<const int32_t> ready, fetch.Next());
+    there += ready.size();
+  }
+  std::vector<ops::KvRow> rows;
+  for (int pos = first; pos < length; ++pos) {
+    const int block = pos / layout.block_size;
+    rows.push_back(block >= sealed ? store.Row(seq, lane, pos)
+                                   : layout.Row(const_cast<std::byte*>(fetch.Block(block - first_block)), pos % layout.block_size));
+  }
+  PoolAgain(config, rows, carry, backend);
+  return Status::Ok();
+}
+
+}  // namespace
+
+Status RestoreRunningSums(const AttentionConfig& config, kv::KvStore& store, SeqId seq, ops::Backend& backend) {
+  const int length = store.length(seq);
+  // The next window to complete needs the sums of the last ks / st strides, of which the last may be unfinished.
+  const int strides = config.kernel_size / config.kernel_stride;
+  const int oldest = std::max(0, length / config.kernel_stride - (strides - 1));
+  const int first = oldest / strides * config.kernel_size;
+  if (first == length) return Status::Ok();
+  const SummaryLayout summaries(config, store.max_tokens(seq));
+  for (int lane = 0; lane < store.layout().lanes(); ++lane) {
+    float* carry = summaries.State(store.side(seq), lane).carry;
+    NOSA_RETURN_IF_ERROR(RestoreLane(config, store, seq, lane, first, carry, backend));
+  }
+  return Status::Ok();
+}
+
+}  // namespace nosa::attention

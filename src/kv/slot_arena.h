@@ -1,0 +1,37 @@
+// Memory for blocks in the fastest tier: equal frames cut from slabs, charged to the budget while in use.
+#pragma once
+
+#include <cstddef>
+#include <vector>
+
+#include "kv/host_budget.h"
+#include "ops/backend.h"
+#include "tensor/buffer.h"
+
+namespace nosa::kv {
+
+// Not thread-safe. Frames come from the backend, so that a device can read them.
+class SlotArena {
+ public:
+  // `budget` and `backend` outlive the arena. frame_bytes: a multiple of the tier's alignment.
+  SlotArena(size_t frame_bytes, HostBudget* budget, ops::Backend* backend)
+      : frame_bytes_(frame_bytes), budget_(budget), backend_(backend) {}
+  ~SlotArena();
+  SlotArena(const SlotArena&) = delete;
+  SlotArena& operator=(const SlotArena&) = delete;
+
+  // nullptr when the budget has no room for one more frame.
+  std::byte* Allocate();
+  void Free(std::byte* frame);
+  size_t frame_bytes() const { return frame_bytes_; }
+
+ private:
+  size_t frame_bytes_;
+  HostBudget* budget_;
+  ops::Backend* backend_;
+  std::vector<Buffer> slabs_;
+  std::vector<std::byte*> free_;
+  size_t in_use_ = 0;
+};
+
+}  // namespace nosa::kv

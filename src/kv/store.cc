@@ -1,0 +1,375 @@
+#include "kv/store.h"
+
+#include <algorithm>
+#include <cstring>
+#include <limits>
+
+#include "base/check.h"
+#include "base/clock.h"
+#include "kv/fetch.h"
+
+namespace nosa::kv {
+namespace {
+
+
+
+// Marks reads of ReloadTail among tags of slots.
+constexpr uint64_t kTailTag = uint64_t{1} << 63;
+
+}  // namespace
+
+KvStore::KvStore(StoreOptions options, ops::Backend* backend)
+    : options_(std::move(options)), backend_(backend), budget_(options_.host_budget_bytes) {}
+
+KvStore::~KvStore() {
+  while (cold_ && cold_->in_flight() > 0) PollCold(true);
+}
+
+Result<std::unique_ptr<KvStore>> KvStore::Create(StoreOptions options, ops::Backend* backend) {
+  std::unique_ptr<KvStore> store(new KvStore(std::move(options), backend));
+  NOSA_RETURN_IF_ERROR(store->Init());
+  return store;
+}
+
+Status KvStore::Init() {
+  const BlockLayout& layout = options_.layout;
+  frame_bytes_ = RoundUp(layout.BlockBytes(), 64);
+  if (options_.cold) {
+    NOSA_ASSIGN_OR_RETURN(std::unique_ptr<KvCodec> codec, MakeCodec(options_.codec));
+    NOSA_ASSIGN_OR_RETURN(cold_, ColdStore::Create(layout, options_.binding, std::move(codec), std::move(options_.cold), backend_));
+    frame_bytes_ = cold_->frame_bytes();
+  }
+  staging_bytes_ = frame_bytes_ * static_cast<uint64_t>(Lanes());
+  arena_ = std::make_unique<SlotArena>(frame_bytes_, &budget_, backend_);
+  for (int i = 0; i < Lanes(); ++i) {
+    NOSA_ASSIGN_OR_RETURN(std::unique_ptr<EvictionPolicy> policy, MakePolicy(options_.policy));
+    lanes_.emplace_back(std::move(policy), arena_.get());
+  }
+  const uint64_t base = BaseBytes();
+  const uint64_t smallest = base + (cold_ ? SlotBytesForAll(options_.min_slots_per_lane) : 0);
+  if (smallest > budget_.limit()) {
+    return ResourceExhausted("the KV budget in RAM is {}, this model needs at least {} before any sequence is open",
+                             FormatByteSize(budget_.limit()), FormatByteSize(smallest));
+  }
+  NOSA_CHECK(budget_.TryCharge(base), "the base of {} bytes was just checked", base);
+  fixed_bytes_ = base;
+  const int pages = layout.Blocks(options_.max_append_tokens) + 1;  // an append may start inside a block
+  for (int i = 0; i < pages; ++i) NOSA_RETURN_IF_ERROR(AddStaging());
+  SetQuotas();
+  return Status::Ok();
+}
+
+std::string KvStore::DescribeTiers() const {
+  std::string text = budget_.limit() == kNoLimit ? "RAM without bound" : fmt::format("RAM {}", FormatByteSize(budget_.limit()));
+  if (cold_) text += fmt::format(", then {} as {}", cold_->tier().Describe(), cold_->codec().name());
+  return text;
+}
+
+uint64_t KvStore::SlotBytesForAll(int64_t slots_per_lane) const {
+  return static_cast<uint64_t>(slots_per_lane) * static_cast<uint64_t>(Lanes()) * frame_bytes_;
+}
+
+uint64_t KvStore::BaseBytes() const {
+  const uint64_t pages = static_cast<uint64_t>(options_.layout.Blocks(options_.max_append_tokens)) + 1;
+  return pages * staging_bytes_ + (cold_ ? cold_->buffer_bytes() : 0);
+}
+
+uint64_t KvStore::SmallestBudget(std::span<const SequenceNeeds> sequences) const {
+  uint64_t bytes = BaseBytes();
+  int64_t blocks = 0;
+  for (const SequenceNeeds& needs : sequences) {
+    bytes += SequenceBytes(needs);
+    blocks += BlocksOf(needs);
+  }
+  return bytes + SlotBytesForAll(cold_ ? options_.min_slots_per_lane : blocks);
+}
+
+uint64_t KvStore::SufficientBudget(std::span<const SequenceNeeds> sequences) const {
+  uint64_t bytes = BaseBytes();
+  int64_t blocks = options_.min_slots_per_lane;
+  for (const SequenceNeeds& needs : sequences) {
+    bytes += SequenceBytes(needs);
+    blocks += BlocksOf(needs);
+  }
+  return bytes + SlotBytesForAll(blocks);
+}
+
+int64_t KvStore::QuotaFor(uint64_t fixed_bytes) const {
+  if (!cold_ || budget_.limit() == kNoLimit) return std::numeric_limits<int32_t>::max();
+  if (fixed_bytes >= budget_.limit()) return 0;
+  const uint64_t per_slot = frame_bytes_ * static_cast<uint64_t>(Lanes());
+  return static_cast<int64_t>((budget_.limit() - fixed_bytes) / per_slot);
+}
+
+void KvStore::SetQuotas() {
+  lane_quota_ = std::min<int64_t>(QuotaFor(fixed_bytes_), std::numeric_limits<int32_t>::max());
+  for (LaneCache& lane : lanes_) lane.SetQuota(static_cast<int>(lane_quota_));
+}
+
+Status KvStore::Admit(const SequenceNeeds& needs) const {
+  const uint64_t fixed = fixed_bytes_ + SequenceBytes(needs);
+  const int64_t pages = reserved_pages_ + BlocksOf(needs);
+  if (cold_ && pages > cold_->tier().capacity_pages()) {
+    return ResourceExhausted("{} holds {}, {} tokens need {} there", cold_->tier().Describe(),
+                             FormatByteSize(static_cast<uint64_t>(cold_->tier().capacity_pages()) * cold_->page_bytes()),
+                             needs.max_tokens, FormatByteSize(static_cast<uint64_t>(pages) * cold_->page_bytes()));
+  }
+  const uint64_t least = fixed + SlotBytesForAll(cold_ ? options_.min_slots_per_lane : pages);
+  if (least > budget_.limit()) {
+    return ResourceExhausted("the KV budget in RAM is {}, {} tokens need at least {}{}", FormatByteSize(budget_.limit()),
+                             needs.max_tokens, FormatByteSize(least), cold_ ? "" : " (less with a disk tier)");
+  }
+  return Status::Ok();
+}
+
+Result<SeqId> KvStore::Open(const SequenceNeeds& needs) {
+  NOSA_RETURN_IF_ERROR(Admit(needs));
+  fixed_bytes_ += SequenceBytes(needs);
+  SetQuotas();  // gives slots back before the sequence takes their bytes
+  NOSA_CHECK(budget_.TryCharge(SequenceBytes(needs)), "an admitted sequence found no budget");
+  reserved_pages_ += BlocksOf(needs);
+  NOSA_RETURN_IF_ERROR(AddStaging());
+  Sequence sequence;
+  sequence.open = true;
+  sequence.needs = needs;
+  sequence.charged = SequenceBytes(needs);
+  NOSA_ASSIGN_OR_RETURN(sequence.side, backend_->Allocate(needs.side_bytes, backend_->compute_memory()));
+  for (size_t i = 0; i < sequences_.size(); ++i) {
+    if (sequences_[i].open) continue;
+    sequences_[i] = std::move(sequence);
+    return SeqId(static_cast<int32_t>(i));
+  }
+  sequences_.push_back(std::move(sequence));
+  return SeqId(static_cast<int32_t>(sequences_.size()) - 1);
+}
+
+void KvStore::Close(SeqId seq) {
+  Sequence& sequence = At(seq);
+  NOSA_CHECK(sequence.open, "sequence {} is closed twice", seq.value);
+  while (cold_ && cold_->in_flight() > 0) PollCold(true);
+  for (PageId page : sequence.pages) Unref(page);
+  for (int staging : sequence.staged) free_staging_.push_back(staging);
+  reserved_pages_ -= BlocksOf(sequence.needs);
+  fixed_bytes_ -= sequence.charged;
+  budget_.Release(sequence.charged);
+  sequence = Sequence();
+  // One staging page leaves with the sequence that brought it.
+  staging_[static_cast<size_t>(free_staging_.back())] = Buffer();
+  free_buffers_.push_back(free_staging_.back());
+  free_staging_.pop_back();
+  SetQuotas();
+}
+
+Status KvStore::AddStaging() {
+  NOSA_ASSIGN_OR_RETURN(Buffer buffer, backend_->Allocate(staging_bytes_, backend_->compute_memory()));
+  if (free_buffers_.empty()) {
+    staging_.push_back(std::move(buffer));
+    free_staging_.push_back(static_cast<int>(staging_.size()) - 1);
+  } else {
+    staging_[static_cast<size_t>(free_buffers_.back())] = std::move(buffer);
+    free_staging_.push_back(free_buffers_.back());
+    free_buffers_.pop_back();
+  }
+  return Status::Ok();
+}
+
+int KvStore::TakeStaging() {
+  while (free_staging_.empty()) {
+    NOSA_CHECK(cold_ && cold_->in_flight() > 0, "no staging page is free and none is being written");
+    PollCold(true);
+  }
+  const int staging = free_staging_.back();
+  free_staging_.pop_back();
+  return staging;
+}
+
+std::byte* KvStore::StagedBlock(int staging, int lane) const {
+  return staging_[static_cast<size_t>(staging)].data() + static_cast<size_t>(lane) * frame_bytes_;
+}
+
+Status KvStore::BeginAppend(SeqId seq, int tokens) {
+  Sequence& sequence = At(seq);
+  NOSA_CHECK(tokens >= 0 && tokens <= options_.max_append_tokens, "an append of {} tokens, at most {}", tokens, options_.max_append_tokens);
+  NOSA_CHECK(sequence.length + tokens <= sequence.needs.max_tokens, "{} tokens after {}, the sequence was admitted for {}", tokens,
+             sequence.length, sequence.needs.max_tokens);
+  if (cold_) PollCold(false);
+  NOSA_RETURN_IF_ERROR(sequence.write_error);
+  const size_t blocks = static_cast<size_t>(options_.layout.Blocks(sequence.length + tokens)) - sequence.pages.size();
+  while (sequence.staged.size() < blocks) sequence.staged.push_back(TakeStaging());
+  while (sequence.staged.size() > blocks) {
+    free_staging_.push_back(sequence.staged.back());
+    sequence.staged.pop_back();
+  }
+  sequence.appending = tokens;
+  return Status::Ok();
+}
+
+ops::KvRow KvStore::Row(SeqId seq, int lane, TokenPos pos) {
+  const Sequence& sequence = At(seq);
+  const int block = pos / options_.layout.block_size;
+  const size_t i = static_cast<size_t>(block) - sequence.pages.size();
+  NOSA_DCHECK(i < sequence.staged.size(), "row of token {} outside the open blocks", pos);
+  return options_.layout.Row(StagedBlock(sequence.staged[i], lane), pos % options_.layout.block_size);
+}
+
+const std::byte* KvStore::OpenBlock(SeqId seq, int lane, BlockId block) const {
+  const Sequence& sequence = At(seq);
+  const size_t i = static_cast<size_t>(block.value) - sequence.pages.size();
+  NOSA_DCHECK(i < sequence.staged.size(), "block {} is not open", block.value);
+  return StagedBlock(sequence.staged[i], lane);
+}
+
+void KvStore::CommitAppend(SeqId seq) {
+  Sequence& sequence = At(seq);
+  sequence.length += sequence.appending;
+  sequence.appending = 0;
+  const size_t full = static_cast<size_t>(sequence.length / options_.layout.block_size);
+  while (sequence.pages.size() < full) Seal(sequence, seq);
+}
+
+void KvStore::Seal(Sequence& sequence, SeqId seq) {
+  const int staging = sequence.staged.front();
+  sequence.staged.erase(sequence.staged.begin());
+  const PageId page = NewPage(seq);
+  sequence.pages.push_back(page);
+  FillLanes(page, staging);
+  if (!cold_) {
+    free_staging_.push_back(staging);
+    return;
+  }
+  Page& state = pages_[static_cast<size_t>(page.value)];
+  state.staging = staging;
+  cold_->StartWrite(page, state.serial, staging_[static_cast<size_t>(staging)].span().first(staging_bytes_));
+  stats_.cold_peak_bytes = std::max(stats_.cold_peak_bytes, cold_->tier().used_bytes());
+}
+
+PageId KvStore::NewPage(SeqId owner) {
+  PageId page(static_cast<int32_t>(pages_.size()));
+  if (free_pages_.empty()) {
+    pages_.emplace_back();
+  } else {
+    page = free_pages_.back();
+    free_pages_.pop_back();
+  }
+  pages_[static_cast<size_t>(page.value)] = {.refs = 1, .serial = next_serial_++, .owner = owner};
+  return page;
+}
+
+void KvStore::Unref(PageId page) {
+  Page& state = pages_[static_cast<size_t>(page.value)];
+  if (--state.refs > 0) return;
+  WaitForWrite(page);
+  for (LaneCache& lane : lanes_) lane.DropPage(page);
+  if (cold_) cold_->Free(page);
+  free_pages_.push_back(page);
+}
+
+void KvStore::FillLanes(PageId page, int staging) {
+  // The newest block is local to every coming query: nothing is likelier to be read.
+  const UseHint hint = {step_, std::numeric_limits<float>::infinity()};
+  for (int lane = 0; lane < Lanes(); ++lane) {
+    LaneCache& cache = lanes_[static_cast<size_t>(lane)];
+    const int slot = cache.Take(page, hint, [](const LaneCache::Slot&) { return true; });
+    NOSA_CHECK(slot >= 0 || cold_, "a block of an admitted sequence found no slot");
+    if (slot >= 0) std::memcpy(cache.at(slot).data, StagedBlock(staging, lane), options_.layout.BlockBytes());
+  }
+}
+
+void KvStore::PollCold(bool wait) {
+  for (const ColdCompletion& done : cold_->Poll(wait)) {
+    if (done.is_write) {
+      Page& page = pages_[static_cast<size_t>(done.page.value)];
+      free_staging_.push_back(page.staging);
+      page.staging = -1;
+      if (!done.status.ok()) {
+        At(page.owner).write_error = done.status;
+        flush_error_ = done.status;
+      }
+      continue;
+    }
+    ++stats_.blocks_fetched;
+    stats_.bytes_fetched += cold_->record_bytes();
+    if (done.status.code() == StatusCode::kDataLoss) {
+      ++stats_.damaged_blocks;
+      lost_page_ = done.page;
+    }
+    if ((done.tag & kTailTag) != 0) {
+      --tail_reads_;
+      if (!done.status.ok()) tail_error_ = done.status;
+    } else {
+      NOSA_CHECK(active_fetch_ != nullptr, "a read ended that nobody waits for");
+      active_fetch_->OnRead(done);
+    }
+  }
+}
+
+void KvStore::WaitForWrite(PageId page) {
+  while (pages_[static_cast<size_t>(page.value)].staging >= 0) PollCold(true);
+}
+
+Status KvStore::ReloadTail(Sequence& sequence, PageId page) {
+  const int staging = TakeStaging();
+  WaitForWrite(page);
+  tail_error_ = Status::Ok();
+  for (int lane = 0; lane < Lanes(); ++lane) {
+    const LaneCache& cache = lanes_[static_cast<size_t>(lane)];
+    const int slot = cache.Find(page);
+    if (slot >= 0) {
+      std::memcpy(StagedBlock(staging, lane), cache.at(slot).data, options_.layout.BlockBytes());
+      continue;
+    }
+    NOSA_CHECK(cold_, "a sealed block is in no tier");
+    ++tail_reads_;
+    cold_->StartRead(page, pages_[static_cast<size_t>(page.value)].serial, lane, {StagedBlock(staging, lane), frame_bytes_}, kTailTag);
+  }
+  while (tail_reads_ > 0) PollCold(true);
+  if (!tail_error_.ok()) {
+    free_staging_.push_back(staging);
+    return tail_error_;
+  }
+  sequence.staged.assign(1, staging);
+  return Status::Ok();
+}
+
+Status KvStore::Truncate(SeqId seq, int tokens) {
+  Sequence& sequence = At(seq);
+  NOSA_CHECK(tokens >= 0 && tokens <= sequence.length, "truncation to {} of {} tokens", tokens, sequence.length);
+  const size_t full = static_cast<size_t>(tokens / options_.layout.block_size);
+  const bool has_tail = tokens % options_.layout.block_size != 0;
+  const bool tail_was_sealed = full < sequence.pages.size();
+  // What is open now is either the tail that stays or beyond the cut.
+  const size_t keep = has_tail && !tail_was_sealed ? 1 : 0;
+  while (sequence.staged.size() > keep) {
+    free_staging_.push_back(sequence.staged.back());
+    sequence.staged.pop_back();
+  }
+  sequence.appending = 0;
+  if (has_tail && tail_was_sealed) NOSA_RETURN_IF_ERROR(ReloadTail(sequence, sequence.pages[full]));
+  while (sequence.pages.size() > full) {
+    Unref(sequence.pages.back());
+    sequence.pages.pop_back();
+  }
+  sequence.length = tokens;
+  return Status::Ok();
+}
+
+Status KvStore::Flush() {
+  while (cold_ && cold_->in_flight() > 0) PollCold(true);
+  return flush_error_;
+}
+
+BlockId KvStore::LostBlock(SeqId seq) const {
+  const std::vector<PageId>& pages = At(seq).pages;
+  const auto found = std::find(pages.begin(), pages.end(), lost_page_);
+  return found == pages.end() ? BlockId() : BlockId(static_cast<int32_t>(found - pages.begin()));
+}
+
+StoreStats KvStore::stats() const {
+  StoreStats stats = stats_;
+  stats.host_peak_bytes = budget_.peak();
+  stats.cold_bytes = cold_ ? cold_->tier().used_bytes() : 0;
+  stats.cold_peak_bytes = std::max(stats.cold_peak_bytes, stats.cold_bytes);
+  return stats;
+}
+
+}  // namespace nosa::kv

@@ -1,0 +1,188 @@
+// The KV cache of every open sequence: which blocks exist, where they are, and under which budget.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "base/ids.h"
+#include "base/status.h"
+#include "kv/block_layout.h"
+#include "kv/cold_store.h"
+#include "kv/host_budget.h"
+#include "kv/lane_cache.h"
+#include "kv/slot_arena.h"
+
+namespace nosa::kv {
+
+struct StoreOptions {
+  BlockLayout layout;
+  uint64_t host_budget_bytes = kNoLimit;  // hard bound of everything the store holds in the fastest tier
+  std::string policy = "importance-lru";
+  std::string codec = "raw";              // used with a cold tier
+  std::unique_ptr<Tier> cold;             // null: everything stays in the fastest tier
+  uint64_t binding = 0;                   // what cached bytes belong to: hash of weights, tokenizer, tenant
+  int max_append_tokens = 512;            // largest BeginAppend
+  // With fewer slots a lane could not load one block while it computes on another; four leaves room for both.
+  int min_slots_per_lane = 4;
+};
+
+// What one sequence will need at most.
+struct SequenceNeeds {
+  int max_tokens = 0;
+  uint64_t side_bytes = 0;  // memory of the attention for its summaries, part of the fastest tier's budget
+};
+
+struct StoreStats {
+  uint64_t host_peak_bytes = 0;    // most the fastest tier ever held
+  uint64_t cold_bytes = 0;         // held by the cold tier now
+  uint64_t cold_peak_bytes = 0;
+  uint64_t lookups = 0;            // sealed blocks asked for
+  uint64_t hits = 0;               // of these, found in the fastest tier
+  uint64_t blocks_fetched = 0;
+  uint64_t bytes_fetched = 0;      // moved from the cold tier, padding included
+  uint64_t damaged_blocks = 0;     // refused by their checksum
+  double stall_seconds = 0;        // spent with nothing to do but wait for the cold tier
+};
+
+class BlockFetch;
+
+// One caller thread. Sequences are opened (admitted) under the budgets or refused; after that, no call runs out of
+// memory. Blocks are written once, through BeginAppend / Row / CommitAppend; full ones are sealed, go to the cold tier
+// at once, and are read back through BlockFetch (kv/fetch.h).
+class KvStore {
+ public:
+  // `backend` outlives the store. kResourceExhausted says the smallest budget for one minimal sequence.
+  static Result<std::unique_ptr<KvStore>> Create(StoreOptions options, ops::Backend* backend);
+  ~KvStore();
+
+  const BlockLayout& layout() const { return options_.layout; }
+  bool has_cold_tier() const { return cold_ != nullptr; }
+  std::string DescribeTiers() const;
+
+  // The smallest and the sufficient host budget for `sequences` open at once. Sufficient: nothing is ever fetched.
+  uint64_t SmallestBudget(std::span<const SequenceNeeds> sequences) const;
+  uint64_t SufficientBudget(std::span<const SequenceNeeds> sequences) const;
+
+  // Admits a sequence, or kResourceExhausted naming the tier, what it has and the smallest size that would do.
+  Result<SeqId> Open(const SequenceNeeds& needs);
+  void Close(SeqId seq);
+
+  int length(SeqId seq) const { return At(seq).length; }
+  int max_tokens(SeqId seq) const { return At(seq).needs.max_tokens; }
+  // side_bytes of zeroed memory, the caller's until Close.
+  MutableBytes side(SeqId seq) { return At(seq).side.span(); }
+  int sealed_blocks(SeqId seq) const { return static_cast<int>(At(seq).pages.size()); }
+  PageId page(SeqId seq, BlockId block) const { return At(seq).pages[static_cast<size_t>(block.value)]; }
+
+  // Makes room for `tokens` more (at most max_append_tokens, within max_tokens). Rows at positions
+  // [length, length + tokens) may then be written; nothing counts until CommitAppend. A second BeginAppend without a
+  // commit starts over. Fails with what an earlier write to the cold tier failed with.
+  Status BeginAppend(SeqId seq, int tokens);
+  ops::KvRow Row(SeqId seq, int lane, TokenPos pos);
+  // A block that is not sealed: the tail or one being appended. [layout().BlockBytes()]
+  const std::byte* OpenBlock(SeqId seq, int lane, BlockId block) const;
+  // The appended tokens count. Seals blocks that became full and starts their writes.
+  void CommitAppend(SeqId seq);
+
+  // Forgets the tokens from `tokens` on; with 0 < tokens % B, reads the block that becomes the tail again if it was
+  // sealed. kDataLoss when that block is damaged: truncate to an earlier block boundary then.
+  Status Truncate(SeqId seq, int tokens);
+
+  // One forward pass starts: hints given from now on are newer.
+  void NextStep() { ++step_; }
+  uint64_t step() const { return step_; }
+
+  // Waits for every write to the cold tier; the first failure, if any.
+  Status Flush();
+
+  // After a fetch or Truncate failed with kDataLoss: the sequence's block that is damaged, invalid if none is known.
+  BlockId LostBlock(SeqId seq) const;
+
+  // Counters since the store was made. Peaks are of all time.
+  StoreStats stats() const;
+  // Share of the slots of a lane, for reports.
+  int64_t slots_per_lane() const { return lane_quota_; }
+  uint64_t host_used_bytes() const { return budget_.used(); }
+  uint64_t block_record_bytes() const { return cold_ ? cold_->record_bytes() : frame_bytes_; }
+
+ private:
+  friend class BlockFetch;
+
+  struct Page {
+    int refs = 0;
+    uint64_t serial = 0;
+    int staging = -1;  // staging page its write borrows; -1: none
+    SeqId owner;       // told when the write fails
+  };
+  struct Sequence {
+    bool open = false;
+    SequenceNeeds needs;
+    int length = 0;
+    int appending = 0;
+    std::vector<PageId> pages;  // sealed blocks
+    std::vector<int> staged;    // staging pages of the blocks after them
+    Buffer side;
+    uint64_t charged = 0;
+    Status write_error;
+  };
+
+  KvStore(StoreOptions options, ops::Backend* backend);
+  Status Init();
+
+  Sequence& At(SeqId seq) { return sequences_[static_cast<size_t>(seq.value)]; }
+  const Sequence& At(SeqId seq) const { return sequences_[static_cast<size_t>(seq.value)]; }
+  int Lanes() const { return options_.layout.lanes(); }
+  uint64_t SlotBytesForAll(int64_t slots_per_lane) const;
+  // Of a store without sequences: staging pages of one append, codec buffers.
+  uint64_t BaseBytes() const;
+  uint64_t SequenceBytes(const SequenceNeeds& needs) const { return needs.side_bytes + staging_bytes_; }
+  int64_t BlocksOf(const SequenceNeeds& needs) const { return options_.layout.Blocks(needs.max_tokens); }
+  // Slots per lane that the budget has room for beside `fixed_bytes`.
+  int64_t QuotaFor(uint64_t fixed_bytes) const;
+  Status Admit(const SequenceNeeds& needs) const;
+  void SetQuotas();
+  Status AddStaging();
+
+  std::byte* StagedBlock(int staging, int lane) const;
+  int TakeStaging();
+  PageId NewPage(SeqId owner);
+  void Unref(PageId page);
+  void Seal(Sequence& sequence, SeqId seq);
+  void FillLanes(PageId page, int staging);
+  Status ReloadTail(Sequence& sequence, PageId page);
+  // Ends writes and tail reads; hands reads of slots to the active fetch.
+  void PollCold(bool wait);
+  void WaitForWrite(PageId page);
+
+  StoreOptions options_;
+  ops::Backend* backend_;
+  HostBudget budget_;
+  std::unique_ptr<ColdStore> cold_;
+  size_t frame_bytes_ = 0;
+  uint64_t staging_bytes_ = 0;  // of one staging page
+  std::unique_ptr<SlotArena> arena_;
+  std::vector<LaneCache> lanes_;
+  int64_t lane_quota_ = 0;
+  std::vector<Buffer> staging_;
+  std::vector<int> free_staging_;  // pages that may be taken
+  std::vector<int> free_buffers_;  // places in staging_ without memory
+  std::vector<Page> pages_;
+  std::vector<PageId> free_pages_;
+  int64_t reserved_pages_ = 0;
+  std::vector<Sequence> sequences_;
+  uint64_t step_ = 0;
+  uint64_t next_serial_ = 1;
+  BlockFetch* active_fetch_ = nullptr;
+  int tail_reads_ = 0;          // of ReloadTail, in flight
+  Status tail_error_;
+  Status flush_error_;
+  PageId lost_page_;
+  uint64_t fixed_bytes_ = 0;    // charged to the budget for other things than slots
+  StoreStats stats_;
+};
+
+}  // namespace nosa::kv
