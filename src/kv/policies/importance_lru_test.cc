@@ -66,7 +66,8 @@ class Trace {
     for (float& x : query_) x = memory_ * x + fresh * Normal();
     std::vector<int> ids(kBlocks);
     std::iota(ids.begin(), ids.end(), 0);
-    std::partial_sort(ids.begin(), ids.begin() + kSelected, ids.end(), [&](int a, int b) { return Score(a) > Score(b); });
+    std::partial_sort(ids.begin(), ids.begin() + kSelected, ids.end(),
+                      [&](int a, int b) { return Score(a) > Score(b); });
     ids.resize(kSelected);
     std::sort(ids.begin(), ids.end());
     return ids;
@@ -87,7 +88,8 @@ class Trace {
   std::vector<float> query_;
 };
 
-// One lane of `slots` slots under a policy: hits are used, then what is missing comes in, a selected block never leaves.
+// One lane of `slots` slots under a policy: hits are used, then what is missing comes in, a selected block never
+// leaves.
 double HitRate(std::string_view name, Trace trace, int slots) {
   const auto policy = MakePolicy(name).value();
   policy->Resize(slots);

@@ -73,13 +73,15 @@ TEST_F(DiskTierTest, RefusesMoreThanIsFreeAndSaysBoth) {
   const auto tier = MakeTier("disk", Options(kMuch));
   ASSERT_FALSE(tier.ok());
   EXPECT_EQ(tier.status().code(), StatusCode::kResourceExhausted);
-  EXPECT_THAT(std::string(tier.status().message()), testing::MatchesRegex(".*1152921504606846976 bytes.*[0-9]+ bytes.* free"));
+  EXPECT_THAT(std::string(tier.status().message()),
+              testing::MatchesRegex(".*1152921504606846976 bytes.*[0-9]+ bytes.* free"));
   EXPECT_THAT(std::string(tier.status().message()), HasSubstr(directory_.string()));
 }
 
 TEST_F(DiskTierTest, NamesThePlaceThatCannotBeUsed) {
   std::ofstream(directory_ / "file") << "x";
-  for (const std::string& place : {(directory_ / "missing").string(), (directory_ / "file").string(), std::string("/proc")}) {
+  for (const std::string& place :
+       {(directory_ / "missing").string(), (directory_ / "file").string(), std::string("/proc")}) {
     const auto tier = MakeTier("disk", OptionsAt(place, kPage));
     ASSERT_FALSE(tier.ok()) << place;
     EXPECT_THAT(std::string(tier.status().message()), HasSubstr(place));

@@ -116,7 +116,8 @@ class FaultyTier final : public Tier {
     if (n > 0 || !wait) return n;
     // Whoever waits gets something: what is inside, or what is nearest to its time.
     if (held_.empty()) return 0;
-    const auto next = std::min_element(held_.begin(), held_.end(), [](const Held& a, const Held& b) { return a.due < b.due; });
+    const auto next =
+        std::min_element(held_.begin(), held_.end(), [](const Held& a, const Held& b) { return a.due < b.due; });
     next->due = 0;
     return TakeReady(&out[0]) ? 1 : 0;
   }

@@ -110,7 +110,9 @@ TEST(FaultyTier, MisplacedReadsAreOfTheSamePage) {
   for (int i = 0; i < 50; ++i) {
     ASSERT_TRUE(faulty.Read(0, 256, 128).ok());
     size_t at = 0;
-    while (at + 128 <= kPage && !std::equal(faulty.out.begin(), faulty.out.begin() + 128, faulty.data.begin() + static_cast<ptrdiff_t>(at))) at += 128;
+    while (at + 128 <= kPage &&
+           !std::equal(faulty.out.begin(), faulty.out.begin() + 128, faulty.data.begin() + static_cast<ptrdiff_t>(at)))
+      at += 128;
     ASSERT_LE(at + 128, kPage);
   }
   EXPECT_GT(faulty.tier.counts().misplaced_reads, 30u);  // a draw may find the place itself

@@ -211,7 +211,8 @@ class TierModel {
  public:
   static constexpr int kPages = 12;
 
-  TierModel(Tier& tier, uint64_t page_bytes, uint64_t seed) : tier_(tier), page_bytes_(page_bytes), rng_(seed), pages_(kPages) {}
+  TierModel(Tier& tier, uint64_t page_bytes, uint64_t seed)
+      : tier_(tier), page_bytes_(page_bytes), rng_(seed), pages_(kPages) {}
 
   void Step() {
     const int page = static_cast<int>(Draw() % kPages);
@@ -247,7 +248,8 @@ class TierModel {
   uint32_t Draw() { return rng_.Block(counter_++)[0]; }
   Page& At(int page) { return pages_[static_cast<size_t>(page)]; }
   std::byte Content(int page, uint64_t at) {
-    return static_cast<std::byte>((At(page).version * 89 + static_cast<uint64_t>(page) * 31 + at * 3 + (at >> 7)) & 0xff);
+    return static_cast<std::byte>((At(page).version * 89 + static_cast<uint64_t>(page) * 31 + at * 3 + (at >> 7)) &
+                                  0xff);
   }
 
   void Write(int page) {
@@ -268,7 +270,10 @@ class TierModel {
     const uint64_t unit = tier_.alignment(), units = page_bytes_ / unit;
     const uint64_t begin = Draw() % units, count = 1 + Draw() % (units - begin);
     ++p.reading;
-    Transfer t = {.page = page, .offset = begin * unit, .bytes = count * unit, .memory = Buffer::Host(RoundUp(count * unit, 64), 4096)};
+    Transfer t = {.page = page,
+                  .offset = begin * unit,
+                  .bytes = count * unit,
+                  .memory = Buffer::Host(RoundUp(count * unit, 64), 4096)};
     const MutableBytes bytes = t.memory.span().first(t.bytes);
     transfers_.emplace(++tag_, std::move(t));
     tier_.StartRead(PageId(page), begin * unit, bytes, tag_);
@@ -301,7 +306,8 @@ class TierModel {
       p.written = true;
     } else {
       --p.reading;
-      for (uint64_t i = 0; i < t.bytes; ++i) ASSERT_EQ(t.memory.data()[i], Content(t.page, t.offset + i)) << "page " << t.page;
+      for (uint64_t i = 0; i < t.bytes; ++i)
+        ASSERT_EQ(t.memory.data()[i], Content(t.page, t.offset + i)) << "page " << t.page;
     }
     transfers_.erase(at);
   }
