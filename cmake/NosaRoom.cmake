@@ -30,15 +30,24 @@ function(nosa_room NAME)
   endif()
 endfunction()
 
-# nosa_test(NAME SOURCES <file>... LIBRARIES <target>...): a GoogleTest program, run by ctest as one test.
+# nosa_test(NAME SOURCES <file>... LIBRARIES <target>... [LABELS <label>...] [TIMEOUT <s>] [RUN_SERIAL])
+# A GoogleTest program, run by ctest as one test: its cases share what a suite sets up once (a loaded model)
+# and may use the same file names, which one process per case would break and slow down. Each program has a
+# directory of its own as testing::TempDir(). Label "slow": only with SLOW=1. RUN_SERIAL: for what measures time.
 function(nosa_test NAME)
-  cmake_parse_arguments(ARG "" "TIMEOUT" "SOURCES;LIBRARIES;LABELS" ${ARGN})
+  cmake_parse_arguments(ARG "RUN_SERIAL" "TIMEOUT" "SOURCES;LIBRARIES;LABELS" ${ARGN})
   if(NOT ARG_TIMEOUT)
     set(ARG_TIMEOUT 300)
+  endif()
+  if(NOSA_SANITIZE)
+    math(EXPR ARG_TIMEOUT "${ARG_TIMEOUT} * 4")  # the sanitizers cost 2 to 15 times
   endif()
   add_executable(${NAME} ${ARG_SOURCES})
   target_link_libraries(${NAME} PRIVATE ${ARG_LIBRARIES} GTest::gmock GTest::gtest_main)
   target_compile_definitions(${NAME} PRIVATE NOSA_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
   add_test(NAME ${NAME} COMMAND ${NAME})
-  set_tests_properties(${NAME} PROPERTIES TIMEOUT ${ARG_TIMEOUT} LABELS "${ARG_LABELS}")
+  set(TEMPORARY ${PROJECT_BINARY_DIR}/test-tmp/${NAME})
+  file(MAKE_DIRECTORY ${TEMPORARY})
+  set_tests_properties(${NAME} PROPERTIES TIMEOUT ${ARG_TIMEOUT} LABELS "${ARG_LABELS}" RUN_SERIAL ${ARG_RUN_SERIAL}
+                       ENVIRONMENT "TEST_TMPDIR=${TEMPORARY}")
 endfunction()

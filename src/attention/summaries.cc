@@ -1,6 +1,6 @@
 #include "attention/summaries.h"
 
-#include <cstring>
+#include <algorithm>
 
 #include "kv/fetch.h"
 #include "ops/ops.h"
@@ -26,62 +26,58 @@ ops::WindowState SummaryLayout::State(MutableBytes side, int lane) const {
 
 namespace {
 
-// Runs the pooling over tokens [first, first + count) of every lane again. The keys it completes are written once
-// more with the bits they have; windows that began before `first` are not completed, since pooling starts on a window.
-void PoolAgain(const AttentionConfig& config, int first, int count, std::span<const ops::KvRow> rows,
-               std::span<const ops::WindowState> states, int lanes, ops::Backend& backend) {
-  const ops::PoolWindowsArgs::Segment segment = {first, count, 0, 0};
-  ops::pool_windows(backend, {}, {.segments = {&segment, 1}, .rows = rows, .states = states, .kv_heads = lanes,
+// Recomputes the running sums of one lane from tokens [first, first + rows.size()), `first` a multiple of ks. Pooling
+// counts the tokens from 0: the ring rows of the sums stay the same, and the windows it completes, which exist
+// already, fall into scratch memory.
+void PoolAgain(const AttentionConfig& config, std::span<const ops::KvRow> rows, float* carry, ops::Backend& backend) {
+  const size_t windows = static_cast<size_t>(std::max(1, config.WindowsOf(static_cast<int64_t>(rows.size()))));
+  const size_t tiles = (windows + ops::kWindowTile - 1) / ops::kWindowTile;
+  std::vector<std::byte> keys(tiles * ops::kWindowTile * static_cast<size_t>(config.head_dim) * DTypeBytes(config.kv_dtype));
+  std::vector<float> sigma(windows);
+  const ops::WindowState state = {keys.data(), config.has_importance ? sigma.data() : nullptr, carry};
+  const ops::PoolWindowsArgs::Segment segment = {0, static_cast<int32_t>(rows.size()), 0, 0};
+  ops::pool_windows(backend, {}, {.segments = {&segment, 1}, .rows = rows, .states = {&state, 1}, .kv_heads = 1,
                                   .head_dim = config.head_dim, .kernel_size = config.kernel_size,
                                   .kernel_stride = config.kernel_stride, .kv_dtype = config.kv_dtype,
                                   .summary_dtype = config.kv_dtype});
+}
+
+Status RestoreLane(const AttentionConfig& config, kv::KvStore& store, SeqId seq, int lane, int first, float* carry, ops::Backend& backend) {
+  const kv::BlockLayout& layout = store.layout();
+  const int length = store.length(seq), sealed = store.sealed_blocks(seq), first_block = first / layout.block_size;
+  std::vector<kv::BlockWant> wants;
+  for (int block = first_block; block < std::min(layout.Blocks(length), sealed); ++block) {
+    wants.push_back({lane, store.page(seq, BlockId(block)), 0});
+  }
+  kv::BlockFetch fetch(store, kv::BlockFetch::Order::kAny);
+  fetch.Start(wants);
+  for (size_t there = 0; there < wants.size();) {
+    NOSA_ASSIGN_OR_RETURN(const std::span<const int32_t> ready, fetch.Next());
+    there += ready.size();
+  }
+  std::vector<ops::KvRow> rows;
+  for (int pos = first; pos < length; ++pos) {
+    const int block = pos / layout.block_size;
+    rows.push_back(block >= sealed ? store.Row(seq, lane, pos)
+                                   : layout.Row(const_cast<std::byte*>(fetch.Block(block - first_block)), pos % layout.block_size));
+  }
+  PoolAgain(config, rows, carry, backend);
+  return Status::Ok();
 }
 
 }  // namespace
 
 Status RestoreRunningSums(const AttentionConfig& config, kv::KvStore& store, SeqId seq, ops::Backend& backend) {
   const int length = store.length(seq);
-  const kv::BlockLayout& layout = store.layout();
-  const SummaryLayout summaries(config, store.max_tokens(seq));
-  // The sums reach back over the last ks / st strides, the unfinished one included.
+  // The next window to complete needs the sums of the last ks / st strides, of which the last may be unfinished.
   const int strides = config.kernel_size / config.kernel_stride;
-  const int first = std::max(0, (length / config.kernel_stride - strides) * config.kernel_stride);
+  const int oldest = std::max(0, length / config.kernel_stride - (strides - 1));
+  const int first = oldest / strides * config.kernel_size;
   if (first == length) return Status::Ok();
-  std::vector<kv::BlockWant> wants;
-  for (int lane = 0; lane < layout.lanes(); ++lane) {
-    for (int block = first / layout.block_size; block < std::min(layout.Blocks(length), store.sealed_blocks(seq)); ++block) {
-      wants.push_back({lane, store.page(seq, BlockId(block)), 0});
-    }
-  }
-  // Keys of one lane at a time: a stride's sums need its tokens in order, and blocks come lane by lane.
-  const int count = length - first;
-  std::vector<std::vector<std::byte>> copies(wants.size());
-  kv::BlockFetch fetch(store, kv::BlockFetch::Order::kAscending);
-  fetch.Start(wants);
-  for (;;) {
-    NOSA_ASSIGN_OR_RETURN(const std::span<const int32_t> ready, fetch.Next());
-    if (ready.empty()) break;
-    for (const int32_t want : ready) {
-      const std::byte* block = fetch.Block(want);
-      copies[static_cast<size_t>(want)].assign(block, block + layout.BlockBytes());
-    }
-    fetch.Release(ready);
-  }
-  size_t copy = 0;
-  for (int lane = 0; lane < layout.lanes(); ++lane) {
-    const size_t lane_copies = copy;
-    std::vector<ops::KvRow> rows;
-    for (int pos = first; pos < length; ++pos) {
-      const int block = pos / layout.block_size, token = pos % layout.block_size;
-      if (block >= store.sealed_blocks(seq)) {
-        rows.push_back(store.Row(seq, lane, pos));
-      } else {
-        rows.push_back(layout.Row(copies[lane_copies + static_cast<size_t>(block - first / layout.block_size)].data(), token));
-      }
-    }
-    while (copy < wants.size() && wants[copy].lane == lane) ++copy;
-    const ops::WindowState state = summaries.State(store.side(seq), lane);
-    PoolAgain(config, first, count, rows, {&state, 1}, 1, backend);
+  const SummaryLayout summaries(config, store.max_tokens(seq));
+  for (int lane = 0; lane < store.layout().lanes(); ++lane) {
+    float* carry = summaries.State(store.side(seq), lane).carry;
+    NOSA_RETURN_IF_ERROR(RestoreLane(config, store, seq, lane, first, carry, backend));
   }
   return Status::Ok();
 }

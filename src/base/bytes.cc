@@ -46,8 +46,9 @@ std::string FormatByteSize(uint64_t bytes) {
   if (bytes < kKiB) return fmt::format("{} B", bytes);
   constexpr std::array<const char*, 4> kNames = {"KiB", "MiB", "GiB", "TiB"};
   double value = static_cast<double>(bytes) / 1024;
+  // 1023.95 is the first value that one digit after the point rounds up to 1024.0.
   size_t unit = 0;
-  while (value >= 1024 && unit + 1 < kNames.size()) {
+  while (value >= 1023.95 && unit + 1 < kNames.size()) {
     value /= 1024;
     ++unit;
   }

@@ -1,6 +1,7 @@
-// Integers that must not be mixed up. Each counts from 0; kNone marks "no such thing".
+// Integers that must not be mixed up. Each counts from 0; -1, the default, is "no such thing".
 #pragma once
 
+#include <compare>
 #include <cstdint>
 #include <functional>
 

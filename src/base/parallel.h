@@ -22,10 +22,11 @@ class ThreadPool {
   // and returns when all have run. `thread` is in [0, size()) and no two calls with the same value
   // overlap, so it may index scratch memory. Ranges are handed out in order to whoever is free: which
   // thread runs which range is not fixed, so a body must not let it change a result.
-  // n <= grain runs on the caller. Not reentrant; one caller at a time. The body must not throw.
+  // n <= grain runs on the caller. Not reentrant and one caller at a time: breaking either ends the program,
+  // also in a pool of 1, so that it is found on any machine. The body must not throw.
   void ParallelFor(int64_t n, int64_t grain, FunctionRef<void(int64_t begin, int64_t end, int thread)> body);
 
-  // Calls body(thread) once on every thread of the pool.
+  // Calls body(thread) once on every thread of the pool, all at the same time. Same rules.
   void RunOnAll(FunctionRef<void(int thread)> body);
 
  private:
@@ -33,7 +34,7 @@ class ThreadPool {
   std::unique_ptr<Impl> impl_;
 };
 
-// Processors this process may use.
+// Processors this process may use: its affinity mask, and the quota of its container. At least 1.
 int AvailableProcessors();
 
 }  // namespace nosa

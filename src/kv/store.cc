@@ -11,8 +11,8 @@
 namespace nosa::kv {
 namespace {
 
-// With fewer slots a lane could not load one block while it computes on another; four leaves room for both.
-constexpr int64_t kMinSlotsPerLane = 4;
+
+
 // Marks reads of ReloadTail among tags of slots.
 constexpr uint64_t kTailTag = uint64_t{1} << 63;
 
@@ -46,7 +46,7 @@ Status KvStore::Init() {
     lanes_.emplace_back(std::move(policy), arena_.get());
   }
   const uint64_t base = BaseBytes();
-  const uint64_t smallest = base + (cold_ ? SlotBytesForAll(kMinSlotsPerLane) : 0);
+  const uint64_t smallest = base + (cold_ ? SlotBytesForAll(options_.min_slots_per_lane) : 0);
   if (smallest > budget_.limit()) {
     return ResourceExhausted("the KV budget in RAM is {}, this model needs at least {} before any sequence is open",
                              FormatByteSize(budget_.limit()), FormatByteSize(smallest));
@@ -81,12 +81,12 @@ uint64_t KvStore::SmallestBudget(std::span<const SequenceNeeds> sequences) const
     bytes += SequenceBytes(needs);
     blocks += BlocksOf(needs);
   }
-  return bytes + SlotBytesForAll(cold_ ? kMinSlotsPerLane : blocks);
+  return bytes + SlotBytesForAll(cold_ ? options_.min_slots_per_lane : blocks);
 }
 
 uint64_t KvStore::SufficientBudget(std::span<const SequenceNeeds> sequences) const {
   uint64_t bytes = BaseBytes();
-  int64_t blocks = kMinSlotsPerLane;
+  int64_t blocks = options_.min_slots_per_lane;
   for (const SequenceNeeds& needs : sequences) {
     bytes += SequenceBytes(needs);
     blocks += BlocksOf(needs);
@@ -114,7 +114,7 @@ Status KvStore::Admit(const SequenceNeeds& needs) const {
                              FormatByteSize(static_cast<uint64_t>(cold_->tier().capacity_pages()) * cold_->page_bytes()),
                              needs.max_tokens, FormatByteSize(static_cast<uint64_t>(pages) * cold_->page_bytes()));
   }
-  const uint64_t least = fixed + SlotBytesForAll(cold_ ? kMinSlotsPerLane : pages);
+  const uint64_t least = fixed + SlotBytesForAll(cold_ ? options_.min_slots_per_lane : pages);
   if (least > budget_.limit()) {
     return ResourceExhausted("the KV budget in RAM is {}, {} tokens need at least {}{}", FormatByteSize(budget_.limit()),
                              needs.max_tokens, FormatByteSize(least), cold_ ? "" : " (less with a disk tier)");

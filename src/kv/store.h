@@ -26,6 +26,8 @@ struct StoreOptions {
   std::unique_ptr<Tier> cold;             // null: everything stays in the fastest tier
   uint64_t binding = 0;                   // what cached bytes belong to: hash of weights, tokenizer, tenant
   int max_append_tokens = 512;            // largest BeginAppend
+  // With fewer slots a lane could not load one block while it computes on another; four leaves room for both.
+  int min_slots_per_lane = 4;
 };
 
 // What one sequence will need at most.

@@ -1,3 +1,4 @@
+// Attention of many queries to single blocks of the cache; the sparse attention of prefill and decode.
 #pragma once
 
 #include <span>

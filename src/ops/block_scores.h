@@ -1,3 +1,4 @@
+// Turns window scores into block scores.
 #pragma once
 
 #include <span>

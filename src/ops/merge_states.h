@@ -1,3 +1,4 @@
+// Joins partial attention states into the attention output.
 #pragma once
 
 #include <span>

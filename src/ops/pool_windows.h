@@ -1,3 +1,4 @@
+// Block summaries: window means of keys and importance, extended as tokens arrive.
 #pragma once
 
 #include <span>

@@ -1,3 +1,4 @@
+// Empties partial attention states before the first part is merged into them.
 #pragma once
 
 #include "ops/ops.h"

@@ -1,3 +1,4 @@
+// Writes the keys, values and importance of new tokens into the cache.
 #pragma once
 
 #include <span>

@@ -1,3 +1,4 @@
+// Selects the blocks of highest score.
 #pragma once
 
 #include <cstdint>

@@ -1,3 +1,4 @@
+// How much each query attends to each window of the summaries.
 #pragma once
 
 #include <span>

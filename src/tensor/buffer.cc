@@ -9,6 +9,7 @@ namespace nosa {
 
 Buffer Buffer::Host(size_t bytes, size_t alignment) {
   if (bytes == 0) return Buffer();
+  NOSA_CHECK(alignment >= 64 && (alignment & (alignment - 1)) == 0, "alignment {} is not a power of two >= 64", alignment);
   // Large buffers come straight from the system: zeroed pages that take memory only once they are touched.
   constexpr size_t kMapFrom = 1 << 20, kMapAlignment = 4096;
   if (bytes >= kMapFrom && alignment <= kMapAlignment) {
@@ -17,6 +18,7 @@ Buffer Buffer::Host(size_t bytes, size_t alignment) {
     return Buffer(data, bytes, MemoryKind::kHost, [](void* p, size_t n, void*) { munmap(p, n); });
   }
   const size_t size = RoundUp(bytes, alignment);
+  NOSA_CHECK(size >= bytes, "{} bytes are more than can be addressed", bytes);
   void* data = std::aligned_alloc(alignment, size);
   NOSA_CHECK(data != nullptr, "the system has no {} of memory", FormatByteSize(size));
   std::memset(data, 0, size);

@@ -6,6 +6,7 @@
 #include <initializer_list>
 #include <span>
 #include <string>
+#include <type_traits>
 
 #include "base/check.h"
 #include "tensor/dtype.h"
@@ -22,7 +23,12 @@ class Shape {
   explicit Shape(std::span<const int64_t> dims);
 
   int rank() const { return rank_; }
-  int64_t operator[](int i) const { return dims_[static_cast<size_t>(i)]; }
+  int64_t operator[](int i) const {
+    NOSA_DCHECK(i >= 0 && i < rank_, "dimension {} of shape {}", i, ToString());
+    return dims_[static_cast<size_t>(i)];
+  }
+  // Product of the dimensions; 0 for no dimension. Ends the program above 2^63 - 1: who reads a shape from a
+  // file checks it first.
   int64_t elements() const;
   // "[128, 448]"
   std::string ToString() const;
@@ -76,8 +82,10 @@ class BasicTensorView {
   }
   Byte* row_bytes(int64_t i) const { return data_ + static_cast<size_t>(i * row_stride_) * DTypeBytes(dtype_); }
 
-  // Rows [begin, begin + count).
+  // Rows [begin, begin + count); needs a first dimension.
   BasicTensorView Rows(int64_t begin, int64_t count) const {
+    NOSA_DCHECK(begin >= 0 && count >= 0 && begin + count <= rows(), "rows {} + {} of shape {}", begin, count,
+                shape_.ToString());
     std::array<int64_t, Shape::kMaxRank> dims = {};
     for (int i = 0; i < shape_.rank(); ++i) dims[static_cast<size_t>(i)] = shape_[i];
     dims[0] = count;

@@ -1,0 +1,64 @@
+#include "attention/demand.h"
+
+namespace nosa::attention {
+namespace {
+
+// Above this many parts their memory (a head's values each) costs more than waiting for blocks in order does: a decode
+// step of 64 sequences with 64 blocks and 2 KV heads has 8,192.
+constexpr int64_t kMostParts = 16384;
+
+// Counts the readers of each block of one segment and head, then places the refs.
+void AddReaders(const Selection& selection, const Segment& segment, int segment_index, int g, std::vector<int32_t>* counts, Demand* demand) {
+  const int blocks = selection.words() * 64;
+  counts->assign(static_cast<size_t>(blocks) + 1, 0);
+  for (int r = segment.row_begin; r < segment.row_begin + segment.rows; ++r) {
+    ForEachBit(selection.Mask(r, g), [&](int b) { ++(*counts)[static_cast<size_t>(b)]; });
+  }
+  int32_t next = static_cast<int32_t>(demand->refs.size());
+  for (int b = 0; b < blocks; ++b) {
+    int32_t& count = (*counts)[static_cast<size_t>(b)];
+    if (count == 0) continue;
+    demand->readers.push_back({g, segment_index, b, next, count});
+    const int32_t begin = next;
+    next += count;
+    count = begin;  // from here on: where this block's next ref goes
+  }
+  demand->refs.resize(static_cast<size_t>(next));
+  for (int r = segment.row_begin; r < segment.row_begin + segment.rows; ++r) {
+    const int32_t slot = r * selection.kv_heads() + g;
+    int32_t state = demand->mode == StateMode::kRunning ? slot : demand->offsets[static_cast<size_t>(slot)];
+    ForEachBit(selection.Mask(r, g), [&](int b) {
+      demand->refs[static_cast<size_t>((*counts)[static_cast<size_t>(b)]++)] = {r, state};
+      if (demand->mode == StateMode::kParts) ++state;
+    });
+  }
+}
+
+}  // namespace
+
+void BuildDemand(const Selection& selection, std::span<const Segment> segments, Demand* demand) {
+  const int slots = selection.rows() * selection.kv_heads();
+  int64_t parts = 0;
+  demand->offsets.assign(1, 0);
+  for (int i = 0; i < slots; ++i) {
+    parts += CountBits(selection.Mask(i / selection.kv_heads(), i % selection.kv_heads()));
+    if (parts <= kMostParts) demand->offsets.push_back(static_cast<int32_t>(parts));
+  }
+  demand->mode = parts <= kMostParts ? StateMode::kParts : StateMode::kRunning;
+  if (demand->mode == StateMode::kRunning) {
+    demand->offsets.resize(1);
+    for (int i = 0; i < slots; ++i) demand->offsets.push_back(i + 1);
+    parts = slots;
+  }
+  demand->states = parts;
+  demand->order.resize(static_cast<size_t>(parts));
+  for (size_t i = 0; i < demand->order.size(); ++i) demand->order[i] = static_cast<int32_t>(i);
+  demand->readers.clear();
+  demand->refs.clear();
+  std::vector<int32_t> counts;
+  for (int g = 0; g < selection.kv_heads(); ++g) {
+    for (size_t s = 0; s < segments.size(); ++s) AddReaders(selection, segments[s], static_cast<int>(s), g, &counts, demand);
+  }
+}
+
+}  // namespace nosa::attention

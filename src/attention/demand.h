@@ -1,0 +1,50 @@
+// The plan of one layer's attention as plain data: which block is read by which query rows, into which partial states.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "attention/selection.h"
+#include "base/ids.h"
+#include "ops/block_attention.h"
+
+namespace nosa::attention {
+
+// Consecutive tokens of one sequence among the rows of a forward call.
+struct Segment {
+  SeqId seq;
+  int32_t row_begin = 0;
+  int32_t rows = 0;
+  int32_t first_pos = 0;  // position of its first row
+};
+
+// How partial results are kept. Both give the same bits: parts are merged in ascending block order either way.
+enum class StateMode : uint8_t {
+  kRunning,  // one state per row and KV head, into which parts are merged as blocks are visited in order
+  kParts,    // one state per row, KV head and block, merged at the end: blocks may come in any order
+};
+
+// One block of one sequence and KV head, and its readers.
+struct Reader {
+  int32_t kv_head = 0;
+  int32_t segment = 0;
+  int32_t block = 0;
+  int32_t ref_begin = 0;
+  int32_t ref_count = 0;  // ascending rows
+};
+
+struct Demand {
+  StateMode mode = StateMode::kRunning;
+  std::vector<Reader> readers;                     // by KV head, segment, block
+  std::vector<ops::BlockAttentionArgs::Ref> refs;  // grouped by reader
+  // CSR over (row, KV head): the states to merge, in order.
+  std::vector<int32_t> offsets;
+  std::vector<int32_t> order;
+  int64_t states = 0;
+};
+
+// Turns a selection into a plan. kParts when there are few enough parts, else kRunning.
+void BuildDemand(const Selection& selection, std::span<const Segment> segments, Demand* demand);
+
+}  // namespace nosa::attention

@@ -1,0 +1,236 @@
+#include "attention/layer.h"
+
+#include <algorithm>
+#include <limits>
+
+#include "attention/summaries.h"
+#include "base/check.h"
+#include "ops/merge_states.h"
+#include "ops/reset_states.h"
+#include "ops/store_kv.h"
+
+namespace nosa::attention {
+
+Result<std::unique_ptr<AttentionRunner>> AttentionRunner::Create(const AttentionConfig& config, const AttentionOptions& options,
+                                                                 kv::KvStore* store, ops::Backend* backend) {
+  std::unique_ptr<AttentionRunner> runner(new AttentionRunner(config, options, store, backend));
+  NOSA_ASSIGN_OR_RETURN(runner->selector_, MakeSelector(options.selector, config));
+  NOSA_ASSIGN_OR_RETURN(runner->prefill_selector_, MakeSelector(options.dense_prefill ? "full" : options.selector, config));
+  runner->traits_ = runner->selector_->traits();
+  if (runner->traits_.needs_importance && !config.has_importance) {
+    return FailedPrecondition("attention \"{}\" needs the weights self_attn.delta and self_attn.A, this checkpoint has none; "
+                              "full, infllm2 and window work without them",
+                              options.selector);
+  }
+  return runner;
+}
+
+void AttentionRunner::ForgetTrace(SeqId seq) {
+  const size_t i = static_cast<size_t>(seq.value);
+  if (i < traces_.size()) traces_[i].last.clear();
+}
+
+Status AttentionRunner::Run(LayerIdx layer, const AttentionBatch& batch, ConstTensorView q, ConstTensorView k, ConstTensorView v,
+                            ConstTensorView s, TensorView out) {
+  StoreRows(layer, batch, k, v, s);
+  Select(layer, batch, q);
+  if (batch.record != nullptr) {
+    batch.record->layers.resize(static_cast<size_t>(config_.layers));
+    batch.record->layers[static_cast<size_t>(layer.value)] = selection_;
+  }
+  BuildDemand(selection_, batch.segments, &demand_);
+  PrepareStates();
+  NOSA_RETURN_IF_ERROR(Attend(layer, batch, q));
+  ops::merge_states(*backend_, {}, {.states = states_, .offsets = demand_.offsets, .order = demand_.order, .kv_heads = config_.kv_heads, .out = out});
+  CountLocality(layer, batch);
+  return Status::Ok();
+}
+
+void AttentionRunner::StoreRows(LayerIdx layer, const AttentionBatch& batch, ConstTensorView k, ConstTensorView v, ConstTensorView s) {
+  const int kv_heads = config_.kv_heads;
+  rows_.resize(batch.positions.size() * static_cast<size_t>(kv_heads));
+  states_of_layer_.clear();
+  state_begin_.resize(batch.positions.size());
+  std::vector<ops::PoolWindowsArgs::Segment> segments;
+  for (const Segment& segment : batch.segments) {
+    const SummaryLayout summaries(config_, store_->max_tokens(segment.seq));
+    const int32_t state_begin = static_cast<int32_t>(states_of_layer_.size());
+    segments.push_back({segment.first_pos, segment.rows, segment.row_begin, state_begin});
+    for (int g = 0; g < kv_heads; ++g) {
+      const int lane = store_->layout().Lane(layer, g);
+      states_of_layer_.push_back(summaries.State(store_->side(segment.seq), lane));
+      for (int i = 0; i < segment.rows; ++i) {
+        const size_t row = static_cast<size_t>(segment.row_begin + i);
+        rows_[row * static_cast<size_t>(kv_heads) + static_cast<size_t>(g)] = store_->Row(segment.seq, lane, segment.first_pos + i);
+        state_begin_[row] = state_begin;
+      }
+    }
+  }
+  ops::store_kv(*backend_, {}, {.k = k, .v = v, .s = s, .rows = rows_, .dtype = config_.kv_dtype});
+  ops::pool_windows(*backend_, {}, {.segments = segments, .rows = rows_, .states = states_of_layer_, .kv_heads = kv_heads,
+                                    .head_dim = config_.head_dim, .kernel_size = config_.kernel_size,
+                                    .kernel_stride = config_.kernel_stride, .kv_dtype = config_.kv_dtype,
+                                    .summary_dtype = config_.kv_dtype});
+}
+
+void AttentionRunner::Select(LayerIdx layer, const AttentionBatch& batch, ConstTensorView q) {
+  int32_t last = 0;
+  for (const int32_t pos : batch.positions) last = std::max(last, pos);
+  selection_.Reset(static_cast<int>(batch.positions.size()), config_.kv_heads, last / config_.block_size + 1);
+  const SelectInput input = {backend_, {}, q, batch.positions, state_begin_, states_of_layer_};
+  (batch.prefill ? prefill_selector_ : selector_)->Select(input, &selection_);
+}
+
+void AttentionRunner::CountLocality(LayerIdx layer, const AttentionBatch& batch) {
+  LocalityStats& stats = batch.prefill ? prefill_locality_ : decode_locality_;
+  for (const Segment& segment : batch.segments) {
+    if (static_cast<size_t>(segment.seq.value) >= traces_.size()) traces_.resize(static_cast<size_t>(segment.seq.value) + 1);
+    SequenceTrace& trace = traces_[static_cast<size_t>(segment.seq.value)];
+    trace.last.resize(static_cast<size_t>(store_->layout().lanes()));
+    for (int g = 0; g < config_.kv_heads; ++g) {
+      std::vector<uint64_t>& last = trace.last[static_cast<size_t>(store_->layout().Lane(layer, g))];
+      for (int i = 0; i < segment.rows; ++i) {
+        const std::span<const uint64_t> now = selection_.Mask(segment.row_begin + i, g);
+        const int count = CountBits(now);
+        const int visible = (segment.first_pos + i) / config_.block_size + 1;
+        if (!last.empty() && count < visible) {
+          int shared = 0;
+          for (size_t w = 0; w < std::min(last.size(), now.size()); ++w) shared += std::popcount(last[w] & now[w]);
+          stats.shared += static_cast<double>(shared) / count;
+          ++stats.queries;
+        }
+        last.assign(now.begin(), now.end());
+      }
+    }
+  }
+}
+
+void AttentionRunner::PrepareStates() {
+  const size_t heads = static_cast<size_t>(demand_.states) * static_cast<size_t>(config_.group());
+  const size_t dim = static_cast<size_t>(store_->layout().v_dim);
+  const size_t bytes = heads * (2 + dim) * sizeof(float);
+  if (state_buffer_.size() < bytes) {
+    Result<Buffer> grown = backend_->Allocate(bytes + bytes / 4, backend_->compute_memory());
+    NOSA_CHECK(grown.ok(), "{}", grown.status().ToString());
+    state_buffer_ = std::move(grown).value();
+  }
+  float* base = state_buffer_.as<float>();
+  states_ = {.m = base, .l = base + heads, .acc = base + 2 * heads, .count = demand_.states, .heads = config_.group(),
+             .v_dim = static_cast<int>(dim)};
+  ops::reset_states(*backend_, {}, {.states = states_});
+}
+
+// What the eviction policy is told: the selector's query-agnostic score of the block, as far as its windows are complete.
+float AttentionRunner::Hint(const AttentionBatch& batch, const Reader& reader) const {
+  const Segment& segment = batch.segments[static_cast<size_t>(reader.segment)];
+  const ops::WindowState& state =
+      states_of_layer_[static_cast<size_t>(state_begin_[static_cast<size_t>(segment.row_begin)] + reader.kv_head)];
+  const int last = segment.first_pos + segment.rows - 1;
+  const bool forced = reader.block < config_.init_blocks || reader.block >= last / config_.block_size - config_.local_blocks;
+  if (forced) return std::numeric_limits<float>::infinity();
+  if (state.sigma == nullptr) return 0;
+  const int per_block = config_.windows_per_block();
+  float best = -std::numeric_limits<float>::infinity();
+  const int end = std::min(per_block * (reader.block + 1), config_.WindowsOf(last + 1));
+  for (int w = std::max(0, per_block * reader.block - 1); w < end; ++w) best = std::max(best, state.sigma[w]);
+  return best;
+}
+
+void AttentionRunner::PlanFetch(LayerIdx layer, const AttentionBatch& batch) {
+  wants_.clear();
+  reader_of_want_.clear();
+  open_readers_.clear();
+  for (size_t i = 0; i < demand_.readers.size(); ++i) {
+    const Reader& reader = demand_.readers[i];
+    const SeqId seq = batch.segments[static_cast<size_t>(reader.segment)].seq;
+    if (reader.block >= store_->sealed_blocks(seq)) {
+      open_readers_.push_back(static_cast<int32_t>(i));
+      continue;
+    }
+    wants_.push_back({store_->layout().Lane(layer, reader.kv_head), store_->page(seq, BlockId(reader.block)), Hint(batch, reader)});
+    reader_of_want_.push_back(static_cast<int32_t>(i));
+  }
+}
+
+void AttentionRunner::AddTile(const AttentionBatch& batch, const Reader& reader, const std::byte* block) {
+  const kv::BlockLayout& layout = store_->layout();
+  const Segment& segment = batch.segments[static_cast<size_t>(reader.segment)];
+  const int first_pos = reader.block * layout.block_size;
+  const int tokens = std::min(layout.block_size, segment.first_pos + segment.rows - first_pos);
+  tiles_.push_back({layout.K(block), layout.V(block), traits_.bias ? layout.S(block) : nullptr, reader.kv_head, first_pos, tokens,
+                    reader.ref_begin, reader.ref_count});
+}
+
+// Cuts the tiles at hand into groups for threads. A running state is visited in block order, so a group there is one KV
+// head and a range of rows, with every block; parts are independent.
+void AttentionRunner::GroupTiles() {
+  groups_.assign(1, 0);
+  const int pieces = 2 * backend_->threads();
+  if (demand_.mode == StateMode::kParts) {
+    const int step = std::max(1, static_cast<int>(tiles_.size()) / (4 * pieces));
+    for (int i = step; i < static_cast<int>(tiles_.size()); i += step) groups_.push_back(i);
+    groups_.push_back(static_cast<int32_t>(tiles_.size()));
+    return;
+  }
+  const int32_t rows = selection_.rows();
+  std::vector<ops::AttentionTile> cut;
+  for (size_t begin = 0; begin < tiles_.size();) {
+    size_t end = begin;
+    while (end < tiles_.size() && tiles_[end].kv_head == tiles_[begin].kv_head) ++end;
+    for (int piece = 0; piece < pieces; ++piece) {
+      const int32_t first = rows * piece / pieces, last = rows * (piece + 1) / pieces;
+      for (size_t i = begin; i < end; ++i) {
+        const auto refs = demand_.refs.begin() + tiles_[i].ref_begin;
+        const auto low = std::lower_bound(refs, refs + tiles_[i].ref_count, first, [](const auto& ref, int32_t row) { return ref.row < row; });
+        const auto high = std::lower_bound(low, refs + tiles_[i].ref_count, last, [](const auto& ref, int32_t row) { return ref.row < row; });
+        if (low == high) continue;
+        cut.push_back(tiles_[i]);
+        cut.back().ref_begin = static_cast<int32_t>(low - demand_.refs.begin());
+        cut.back().ref_count = static_cast<int32_t>(high - low);
+      }
+      if (static_cast<int32_t>(cut.size()) > groups_.back()) groups_.push_back(static_cast<int32_t>(cut.size()));
+    }
+    begin = end;
+  }
+  tiles_.swap(cut);
+}
+
+void AttentionRunner::RunTiles(const AttentionBatch& batch, ConstTensorView q) {
+  if (tiles_.empty()) return;
+  GroupTiles();
+  ops::block_attention(*backend_, {}, {.q = q, .positions = batch.positions, .tiles = tiles_, .refs = demand_.refs, .groups = groups_,
+                                       .states = states_, .dtype = config_.kv_dtype, .block_size = config_.block_size,
+                                       .scale = config_.scale()});
+  tiles_.clear();
+}
+
+Status AttentionRunner::Attend(LayerIdx layer, const AttentionBatch& batch, ConstTensorView q) {
+  PlanFetch(layer, batch);
+  const bool parts = demand_.mode == StateMode::kParts;
+  kv::BlockFetch fetch(*store_, parts ? kv::BlockFetch::Order::kAny : kv::BlockFetch::Order::kAscending);
+  fetch.Start(wants_);
+  tiles_.clear();
+  const auto add_open = [&] {
+    for (const int32_t i : open_readers_) {
+      const Reader& reader = demand_.readers[static_cast<size_t>(i)];
+      const SeqId seq = batch.segments[static_cast<size_t>(reader.segment)].seq;
+      AddTile(batch, reader, store_->OpenBlock(seq, store_->layout().Lane(layer, reader.kv_head), BlockId(reader.block)));
+    }
+  };
+  // Open blocks are the last of their sequences: first when order does not matter, last when it does.
+  if (parts) add_open();
+  for (;;) {
+    NOSA_ASSIGN_OR_RETURN(const std::span<const int32_t> ready, fetch.Next());
+    if (ready.empty()) break;
+    for (const int32_t want : ready) {
+      AddTile(batch, demand_.readers[static_cast<size_t>(reader_of_want_[static_cast<size_t>(want)])], fetch.Block(want));
+    }
+    RunTiles(batch, q);
+    fetch.Release(ready);
+  }
+  if (!parts) add_open();
+  RunTiles(batch, q);
+  return Status::Ok();
+}
+
+}  // namespace nosa::attention

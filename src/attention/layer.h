@@ -1,0 +1,109 @@
+// Attention of one layer over cached blocks: store, summarise, select, fetch, attend.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "attention/config.h"
+#include "attention/demand.h"
+#include "attention/selector.h"
+#include "kv/fetch.h"
+#include "kv/store.h"
+#include "ops/backend.h"
+
+namespace nosa::attention {
+
+struct AttentionOptions {
+  std::string selector = "nosa";  // a name of selectors.def
+  // Prefill chunks read every block (with the selector's bias); decode selects. False: both select.
+  bool dense_prefill = false;
+};
+
+// Share of a query's blocks that the query before it read too, summed over queries with more blocks than it reads.
+struct LocalityStats {
+  double shared = 0;    // sum of |now and before| / |now|
+  int64_t queries = 0;  // (token, layer, KV head) counted
+  double mean() const { return queries == 0 ? 1.0 : shared / static_cast<double>(queries); }
+};
+
+// The selections of one forward call, kept for a caller who asks: by layer.
+struct SelectionRecord {
+  std::vector<Selection> layers;
+};
+
+// The rows of one forward call, the same for every layer.
+struct AttentionBatch {
+  std::span<const Segment> segments;   // each sequence has had BeginAppend for its rows
+  std::span<const int32_t> positions;  // [R]
+  bool prefill = false;                // a prompt chunk, not a decode step
+  SelectionRecord* record = nullptr;   // filled when not null
+};
+
+// Per-sequence memory of the last selection, for locality. Empty until the first row.
+struct SequenceTrace {
+  std::vector<std::vector<uint64_t>> last;  // by lane
+};
+
+// For one store and one caller thread. Immutable but for scratch and counters.
+class AttentionRunner {
+ public:
+  // kFailedPrecondition when the selector needs importance weights the model does not have.
+  static Result<std::unique_ptr<AttentionRunner>> Create(const AttentionConfig& config, const AttentionOptions& options, kv::KvStore* store,
+                                                         ops::Backend* backend);
+
+  const AttentionConfig& config() const { return config_; }
+  const SelectorTraits& traits() const { return traits_; }
+
+  // q [R, H, D] and k [R, G, D] after RoPE, v [R, G, D], s [R, G] (empty without importance), all f32. Writes k, v, s
+  // into the sequences' open blocks, extends their summaries, and out [R, H, D] = attention over the selected blocks.
+  // kDataLoss or kIo from the cold tier; the call may then be repeated after BeginAppend and RestoreRunningSums.
+  Status Run(LayerIdx layer, const AttentionBatch& batch, ConstTensorView q, ConstTensorView k, ConstTensorView v, ConstTensorView s,
+             TensorView out);
+
+  // A sequence was opened, or its trace is stale.
+  void ForgetTrace(SeqId seq);
+  const LocalityStats& decode_locality() const { return decode_locality_; }
+  const LocalityStats& prefill_locality() const { return prefill_locality_; }
+
+ private:
+  AttentionRunner(const AttentionConfig& config, const AttentionOptions& options, kv::KvStore* store, ops::Backend* backend)
+      : config_(config), options_(options), store_(store), backend_(backend) {}
+
+  void StoreRows(LayerIdx layer, const AttentionBatch& batch, ConstTensorView k, ConstTensorView v, ConstTensorView s);
+  void Select(LayerIdx layer, const AttentionBatch& batch, ConstTensorView q);
+  void CountLocality(LayerIdx layer, const AttentionBatch& batch);
+  Status Attend(LayerIdx layer, const AttentionBatch& batch, ConstTensorView q);
+  void PlanFetch(LayerIdx layer, const AttentionBatch& batch);
+  float Hint(const AttentionBatch& batch, const Reader& reader) const;
+  void AddTile(const AttentionBatch& batch, const Reader& reader, const std::byte* block);
+  void RunTiles(const AttentionBatch& batch, ConstTensorView q);
+  void GroupTiles();
+  void PrepareStates();
+
+  AttentionConfig config_;
+  AttentionOptions options_;
+  kv::KvStore* store_;
+  ops::Backend* backend_;
+  std::unique_ptr<BlockSelector> selector_, prefill_selector_;
+  SelectorTraits traits_;
+
+  std::vector<ops::KvRow> rows_;
+  std::vector<ops::WindowState> states_of_layer_;
+  std::vector<int32_t> state_begin_;
+  Selection selection_;
+  Demand demand_;
+  std::vector<kv::BlockWant> wants_;
+  std::vector<int32_t> reader_of_want_;
+  std::vector<int32_t> open_readers_;
+  std::vector<ops::AttentionTile> tiles_;
+  std::vector<int32_t> groups_;
+  Buffer state_buffer_;
+  ops::PartialStates states_;
+  std::vector<SequenceTrace> traces_;
+  LocalityStats decode_locality_, prefill_locality_;
+};
+
+}  // namespace nosa::attention

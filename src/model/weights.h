@@ -1,0 +1,36 @@
+// Where a model's tensors come from: a checkpoint, or random numbers made in memory.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "base/status.h"
+#include "io/safetensors.h"
+#include "schema/model_config.h"
+#include "tensor/buffer.h"
+#include "tensor/view.h"
+
+namespace nosa::model {
+
+// Hands out tensors in the type they will be computed in. Views live as long as the source. Not thread-safe: used at load.
+class WeightSource {
+ public:
+  virtual ~WeightSource() = default;
+  virtual bool Has(std::string_view name) const = 0;
+  // The tensor as `dtype` (f32 or bf16) with exactly `shape`; kNotFound or kInvalidArgument with both sides.
+  virtual Result<ConstTensorView> Get(std::string_view name, const Shape& shape, DType dtype) = 0;
+  // Tells sources apart, for binding cached KV to them.
+  virtual uint64_t fingerprint() const = 0;
+  // Bytes of copies this source made; mapped tensors cost none.
+  virtual uint64_t copied_bytes() const = 0;
+};
+
+// Tensors of a mapped checkpoint: used in place when their type is the one asked for, converted once otherwise.
+std::unique_ptr<WeightSource> MakeCheckpointSource(std::shared_ptr<const io::Safetensors> checkpoint);
+
+// Reproducible random tensors, scaled so that activations keep their size. For speed measurements, where no trained
+// model of the shape is at hand.
+std::unique_ptr<WeightSource> MakeRandomSource(const schema::ModelConfig& config, uint64_t seed);
+
+}  // namespace nosa::model
