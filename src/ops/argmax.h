@@ -1,3 +1,4 @@
+// The largest logit of each row.
 #pragma once
 
 #include <span>

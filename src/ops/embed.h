@@ -1,3 +1,4 @@
+// Token embedding.
 #pragma once
 
 #include <span>

@@ -1,3 +1,4 @@
+// The importance of a token, per KV head.
 #pragma once
 
 #include "ops/ops.h"

@@ -1,3 +1,4 @@
+// Products of activations with weight matrices.
 #pragma once
 
 #include <span>

@@ -1,3 +1,4 @@
+// Root-mean-square normalisation.
 #pragma once
 
 #include "ops/ops.h"

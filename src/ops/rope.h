@@ -1,3 +1,4 @@
+// Rotary position embedding.
 #pragma once
 
 #include <span>

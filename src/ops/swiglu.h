@@ -1,3 +1,4 @@
+// The gated activation of the feed-forward layer.
 #pragma once
 
 #include "ops/ops.h"

@@ -4,6 +4,7 @@
 
 #include <vector>
 
+#include "backend/cpu/batched_product.h"
 #include "base/check.h"
 #include "ops/host_backend.h"
 
@@ -14,7 +15,7 @@ class CpuBackend final : public ops::HostBackend {
  public:
   explicit CpuBackend(int threads) : pool_(threads > 0 ? threads : AvailableProcessors()) {
     scratch_.resize(static_cast<size_t>(pool_.size()) + 1);
-    context_ = {&pool_, scratch_.data(), &scratch_.back()};
+    context_ = {&pool_, scratch_.data(), &scratch_.back(), &batched_product_};
   }
 
   std::string_view name() const override { return "cpu"; }
@@ -38,6 +39,7 @@ class CpuBackend final : public ops::HostBackend {
  private:
   ThreadPool pool_;
   std::vector<Scratch> scratch_;
+  BatchedProduct batched_product_;
   CpuContext context_;
 };
 

@@ -25,11 +25,14 @@ class Scratch {
   Buffer buffer_;
 };
 
+class BatchedProduct;
+
 // What the ops of this room reach through the Backend they are handed.
 struct CpuContext {
   ThreadPool* pool = nullptr;
   Scratch* scratch = nullptr;  // [pool->size()]
   Scratch* shared = nullptr;   // one more, for the caller before it forks
+  BatchedProduct* batched_product = nullptr;
 };
 CpuContext& ContextOf(ops::Backend& backend);
 

@@ -10,8 +10,10 @@
 #ifndef NOSA_BACKEND_CPU_SIMD_CONFIG_
 #define NOSA_BACKEND_CPU_SIMD_CONFIG_
 // Two real targets, AVX2 and AVX-512, beside the baseline (scalar on x86 with GCC 12): each costs build time, and what
-// lies between gains nothing on machines that run models.
-#define HWY_DISABLED_TARGETS (HWY_SSSE3 | HWY_SSE4 | HWY_AVX3_DL)
+// lies between gains nothing on machines that run models. Vectors without a compile-time size (SVE, RVV) cannot be kept
+// in arrays, as kernels here do.
+#define HWY_DISABLED_TARGETS \
+  (HWY_SSSE3 | HWY_SSE4 | HWY_AVX3_DL | HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128 | HWY_RVV)
 
 #include <cstddef>
 #include <cstdint>

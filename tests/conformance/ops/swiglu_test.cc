@@ -1,0 +1,47 @@
+#include "ops/swiglu.h"
+
+#include "compare.h"
+
+namespace nosa::ops {
+namespace {
+
+// Roundings: the exponential two units, so four halves; one each for the sum, the quotient and the product.
+constexpr double kRelative = 8 * kRounding;
+// Below exp(-88) the divisor overflows and the result is 0 where the twin still has a tiny number.
+constexpr double kAbsolute = 1e-35;
+
+TEST(SwigluTest, MatchesTwin) {
+  for (const TargetCase& each : TargetCases()) {
+    const auto backend = each.Make();
+    const auto reference = reference::MakeReferenceBackend();
+    for (const float scale : {1.0f, 30.0f, 1e4f}) {
+      for (const int64_t width : {0, 1, 15, 16, 17, 64, 65, 1216}) {
+        for (const int64_t rows : {0, 1, 3, 40}) {
+          SCOPED_TRACE(fmt::format("{} [{}, {}] x {}", each.name, rows, width, scale));
+          const Shape shape = {rows, width};
+          const RandomTensor gate(DType::kF32, shape, 1, scale), up(DType::kF32, shape, 2);
+          const RandomTensor expected(DType::kF32, shape, 3), actual(DType::kF32, shape, 4);
+          swiglu(*reference, {}, {.gate = gate.view, .up = up.view, .y = expected.view});
+          swiglu(*backend, {}, {.gate = gate.view, .up = up.view, .y = actual.view});
+          ExpectClose(actual.view, expected.view, kRelative, kAbsolute);
+          swiglu(*backend, {}, {.gate = gate.view, .up = up.view, .y = up.view});
+          EXPECT_TRUE(SameBits(up.view, actual.view)) << "y is up";
+        }
+      }
+    }
+  }
+}
+
+TEST(SwigluTest, YMayBeGate) {
+  for (const TargetCase& each : TargetCases()) {
+    const auto backend = each.Make();
+    const Shape shape = {3, 65};
+    const RandomTensor gate(DType::kF32, shape, 1), up(DType::kF32, shape, 2), actual(DType::kF32, shape, 3);
+    swiglu(*backend, {}, {.gate = gate.view, .up = up.view, .y = actual.view});
+    swiglu(*backend, {}, {.gate = gate.view, .up = up.view, .y = gate.view});
+    EXPECT_TRUE(SameBits(gate.view, actual.view)) << each.name;
+  }
+}
+
+}  // namespace
+}  // namespace nosa::ops
