@@ -48,6 +48,7 @@ class LintTest(unittest.TestCase):
     def test_allowed_includes(self):
         self.plant("src/kv/a.h", HEADER + '#include <vector>\n#include "base/bytes.h"\n#include "kv/tiers/t.h"\n')
         self.plant("src/kv/a_test.cc", '#include <gtest/gtest.h>\n#include "engine/engine.h"\n')
+        self.plant("src/kv/test_util.h", HEADER + "#include <gtest/gtest.h>\n")
         self.plant("src/apps/main.cc", '#include <CLI/CLI.hpp>\n#include "backend/cpu/x.h"\n#include "nosa/engine.h"\n')
         self.plant("src/backend/cpu/dot.cc", '#include "hwy/highway.h"\n#include "ops/dot.h"\n')
         self.plant("include/nosa/engine.h", HEADER + '#include <string>\n#include "nosa/config.h"\n')

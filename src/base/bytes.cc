@@ -26,7 +26,9 @@ constexpr std::array<Unit, 10> kUnits = {{{"", 1},
 }  // namespace
 
 Result<uint64_t> ParseByteSize(std::string_view text) {
-  const auto bad = [&] { return InvalidArgument("expected a size such as 512MiB, 1.5GiB or 4096, found \"{}\"", text); };
+  const auto bad = [&] {
+    return InvalidArgument("expected a size such as 512MiB, 1.5GiB or 4096, found \"{}\"", text);
+  };
   double number = 0;
   const char* end = text.data() + text.size();
   const auto [rest, error] = std::from_chars(text.data(), end, number, std::chars_format::fixed);

@@ -25,9 +25,7 @@ Result<uint64_t> ParseByteSize(std::string_view text);
 // Shortest form people read: "8.0 MiB", "640 B".
 std::string FormatByteSize(uint64_t bytes);
 
-constexpr uint64_t RoundUp(uint64_t value, uint64_t multiple) {
-  return (value + multiple - 1) / multiple * multiple;
-}
+constexpr uint64_t RoundUp(uint64_t value, uint64_t multiple) { return (value + multiple - 1) / multiple * multiple; }
 constexpr int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 template <typename T>

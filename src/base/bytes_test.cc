@@ -6,10 +6,18 @@ namespace nosa {
 namespace {
 
 TEST(ParseByteSize, TakesWhatPeopleWrite) {
-  const std::pair<const char*, uint64_t> cases[] = {
-      {"0", 0},          {"4096", 4096},        {"640B", 640},          {"512MiB", 512 * kMiB},
-      {"1.5GiB", 3 * kGiB / 2}, {"8 MiB", 8 * kMiB}, {"10GB", 10'000'000'000}, {"1KB", 1000},
-      {"2TiB", 2048 * kGiB}, {"0.5KiB", 512},     {"1MB", 1'000'000},     {"3TB", 3'000'000'000'000}};
+  const std::pair<const char*, uint64_t> cases[] = {{"0", 0},
+                                                    {"4096", 4096},
+                                                    {"640B", 640},
+                                                    {"512MiB", 512 * kMiB},
+                                                    {"1.5GiB", 3 * kGiB / 2},
+                                                    {"8 MiB", 8 * kMiB},
+                                                    {"10GB", 10'000'000'000},
+                                                    {"1KB", 1000},
+                                                    {"2TiB", 2048 * kGiB},
+                                                    {"0.5KiB", 512},
+                                                    {"1MB", 1'000'000},
+                                                    {"3TB", 3'000'000'000'000}};
   for (const auto& [text, bytes] : cases) {
     const auto parsed = ParseByteSize(text);
     ASSERT_TRUE(parsed.ok()) << parsed.status().ToString();
@@ -29,10 +37,16 @@ TEST(ParseByteSize, RefusesTheRestAndSaysWhatItFound) {
 }
 
 TEST(FormatByteSize, OneDigitAndNeverFourBeforeThePoint) {
-  const std::pair<uint64_t, const char*> cases[] = {
-      {0, "0 B"},          {1023, "1023 B"},         {1024, "1.0 KiB"},        {1536, "1.5 KiB"},
-      {kMiB - 1, "1.0 MiB"}, {8 * kMiB, "8.0 MiB"},  {kGiB - 1, "1.0 GiB"},    {1000 * kKiB, "1000.0 KiB"},
-      {2048 * kGiB, "2.0 TiB"}, {UINT64_MAX, "16777216.0 TiB"}};
+  const std::pair<uint64_t, const char*> cases[] = {{0, "0 B"},
+                                                    {1023, "1023 B"},
+                                                    {1024, "1.0 KiB"},
+                                                    {1536, "1.5 KiB"},
+                                                    {kMiB - 1, "1.0 MiB"},
+                                                    {8 * kMiB, "8.0 MiB"},
+                                                    {kGiB - 1, "1.0 GiB"},
+                                                    {1000 * kKiB, "1000.0 KiB"},
+                                                    {2048 * kGiB, "2.0 TiB"},
+                                                    {UINT64_MAX, "16777216.0 TiB"}};
   for (const auto& [bytes, text] : cases) EXPECT_EQ(FormatByteSize(bytes), text);
 }
 

@@ -10,9 +10,9 @@ namespace nosa::internal {
 }  // namespace nosa::internal
 
 // NOSA_CHECK(n > 0, "n is {}", n): on in every build; for what only a bug can make false.
-#define NOSA_CHECK(condition, ...)                                                     \
-  do {                                                                                 \
-    if (!(condition)) [[unlikely]]                                                     \
+#define NOSA_CHECK(condition, ...)                                                               \
+  do {                                                                                           \
+    if (!(condition)) [[unlikely]]                                                               \
       ::nosa::internal::CheckFailed(__FILE__, __LINE__, #condition, ::fmt::format(__VA_ARGS__)); \
   } while (false)
 

@@ -55,9 +55,9 @@ class [[nodiscard]] Status {
   std::shared_ptr<const Rep> rep_;
 };
 
-#define NOSA_STATUS_FACTORY(Name, code)                                \
-  template <typename... Args>                                          \
-  Status Name(fmt::format_string<Args...> format, Args&&... args) {    \
+#define NOSA_STATUS_FACTORY(Name, code)                                    \
+  template <typename... Args>                                              \
+  Status Name(fmt::format_string<Args...> format, Args&&... args) {        \
     return Status(code, fmt::format(format, std::forward<Args>(args)...)); \
   }
 NOSA_STATUS_FACTORY(InvalidArgument, StatusCode::kInvalidArgument)
@@ -75,7 +75,7 @@ NOSA_STATUS_FACTORY(Internal, StatusCode::kInternal)
 template <typename T>
 class [[nodiscard]] Result {
  public:
-  Result(T value) : value_(std::move(value)) {}  // NOLINT: implicit on purpose
+  Result(T value) : value_(std::move(value)) {}         // NOLINT: implicit on purpose
   Result(Status status) : status_(std::move(status)) {  // NOLINT: implicit on purpose
     NOSA_CHECK(!status_.ok(), "a Result without a value needs an error");
   }
@@ -108,17 +108,16 @@ class [[nodiscard]] Result {
 
 }  // namespace nosa
 
-#define NOSA_RETURN_IF_ERROR(expr)                     \
-  do {                                                 \
-    ::nosa::Status nosa_status_ = (expr);              \
-    if (!nosa_status_.ok()) return nosa_status_;       \
+#define NOSA_RETURN_IF_ERROR(expr)               \
+  do {                                           \
+    ::nosa::Status nosa_status_ = (expr);        \
+    if (!nosa_status_.ok()) return nosa_status_; \
   } while (false)
 
 #define NOSA_CONCAT_INNER_(a, b) a##b
 #define NOSA_CONCAT_(a, b) NOSA_CONCAT_INNER_(a, b)
 // NOSA_ASSIGN_OR_RETURN(auto x, Compute()): x = the value, or return the error.
-#define NOSA_ASSIGN_OR_RETURN(lhs, expr) \
-  NOSA_ASSIGN_OR_RETURN_IMPL_(NOSA_CONCAT_(nosa_result_, __LINE__), lhs, expr)
+#define NOSA_ASSIGN_OR_RETURN(lhs, expr) NOSA_ASSIGN_OR_RETURN_IMPL_(NOSA_CONCAT_(nosa_result_, __LINE__), lhs, expr)
 #define NOSA_ASSIGN_OR_RETURN_IMPL_(tmp, lhs, expr) \
   auto tmp = (expr);                                \
   if (!tmp.ok()) return tmp.status();               \

@@ -45,9 +45,9 @@ TEST(Status, ErrorKeepsCodeAndMessage) {
 }
 
 TEST(Status, EveryCodeHasItsFactoryAndName) {
-  const Status all[] = {InvalidArgument("x"), NotFound("x"),      FailedPrecondition("x"), ResourceExhausted("x"),
-                        DataLoss("x"),        IoError("x"),       Unimplemented("x"),      Cancelled("x"),
-                        Internal("x")};
+  const Status all[] = {InvalidArgument("x"),   NotFound("x"),  FailedPrecondition("x"),
+                        ResourceExhausted("x"), DataLoss("x"),  IoError("x"),
+                        Unimplemented("x"),     Cancelled("x"), Internal("x")};
   std::set<std::string_view> names = {StatusCodeName(StatusCode::kOk)};
   for (const Status& status : all) names.insert(StatusCodeName(status.code()));
   EXPECT_EQ(names.size(), std::size(all) + 1);

@@ -77,8 +77,9 @@ Status VerifyRecord(ConstBytes record, size_t payload, const BlockIdentity& iden
   Trailer found;
   std::memcpy(&found, record.data() + payload, sizeof(found));
   if (found.magic != kMagic) {
-    return DataLoss("record of page {}, lane {}: expected the mark {:016x} behind {} bytes, found {:016x}: never written",
-                    identity.page, identity.lane, kMagic, payload, found.magic);
+    return DataLoss(
+        "record of page {}, lane {}: expected the mark {:016x} behind {} bytes, found {:016x}: never written",
+        identity.page, identity.lane, kMagic, payload, found.magic);
   }
   if (found.payload_bytes != payload) {
     return DataLoss("record of page {}, lane {}: expected a payload of {} bytes, found one of {}", identity.page,

@@ -37,7 +37,7 @@ class BlockFetch {
   // Indices of wants that are in memory now and were not handed out before, pinned until Release; empty when all
   // were. Blocks only when none is ready. The caller releases what it holds before it calls again, or at least
   // does not hold every slot of a lane. Valid until the next call.
-  // kDataLoss: a block is damaged (KvStore::LostBlock); kIo: the tier failed. Destroy the fetch then.
+  // kDataLoss: a block is damaged (KvStore::TakeLostBlock); kIo: the tier failed. Destroy the fetch then.
   Result<std::span<const int32_t>> Next();
 
   // The block of a want that was handed out and not released.

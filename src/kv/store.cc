@@ -358,10 +358,12 @@ Status KvStore::Flush() {
   return flush_error_;
 }
 
-BlockId KvStore::LostBlock(SeqId seq) const {
+BlockId KvStore::TakeLostBlock(SeqId seq) {
   const std::vector<PageId>& pages = At(seq).pages;
   const auto found = std::find(pages.begin(), pages.end(), lost_page_);
-  return found == pages.end() ? BlockId() : BlockId(static_cast<int32_t>(found - pages.begin()));
+  if (!lost_page_.valid() || found == pages.end()) return BlockId();
+  lost_page_ = PageId();
+  return BlockId(static_cast<int32_t>(found - pages.begin()));
 }
 
 StoreStats KvStore::stats() const {

@@ -99,8 +99,9 @@ class KvStore {
   // Waits for every write to the cold tier; the first failure, if any.
   Status Flush();
 
-  // After a fetch or Truncate failed with kDataLoss: the sequence's block that is damaged, invalid if none is known.
-  BlockId LostBlock(SeqId seq) const;
+  // After a fetch or Truncate failed with kDataLoss: the sequence's block that is damaged, which is then forgotten;
+  // invalid when the damage is not in this sequence.
+  BlockId TakeLostBlock(SeqId seq);
 
   // Counters since the store was made. Peaks are of all time.
   StoreStats stats() const;

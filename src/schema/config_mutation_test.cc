@@ -13,10 +13,37 @@ using testing::FullJson;
 
 // Values that have broken parsers: edges of integer types, wrong types, nesting, text that is not a name.
 const std::vector<io::Json>& Odd() {
-  static const std::vector<io::Json> values = {
-      nullptr, true, false, 0, 1, -1, 2, 7, 64, 65536, INT32_MAX, INT64_MAX, INT64_MIN, UINT64_MAX, 0.5, -0.0, 1e-320, 1e308,
-      2147483648.0, "", "llama3", "linear", "yarn", "float32", "\xff\xfe", std::string(5000, 'a'), io::Json::array(),
-      io::Json::object(), io::Json::array({io::Json::array({1})}), io::Json{{"factor", 2}}, std::vector<int>(200, 1)};
+  static const std::vector<io::Json> values = {nullptr,
+                                               true,
+                                               false,
+                                               0,
+                                               1,
+                                               -1,
+                                               2,
+                                               7,
+                                               64,
+                                               65536,
+                                               INT32_MAX,
+                                               INT64_MAX,
+                                               INT64_MIN,
+                                               UINT64_MAX,
+                                               0.5,
+                                               -0.0,
+                                               1e-320,
+                                               1e308,
+                                               2147483648.0,
+                                               "",
+                                               "llama3",
+                                               "linear",
+                                               "yarn",
+                                               "float32",
+                                               "\xff\xfe",
+                                               std::string(5000, 'a'),
+                                               io::Json::array(),
+                                               io::Json::object(),
+                                               io::Json::array({io::Json::array({1})}),
+                                               io::Json{{"factor", 2}},
+                                               std::vector<int>(200, 1)};
   return values;
 }
 
@@ -37,7 +64,9 @@ void Mutate(Dice* dice, io::Json* json) {
       continue;
     }
     switch (dice->Below(4)) {
-      case 0: if (object->size() > 1) object->erase(field); return;
+      case 0:
+        if (object->size() > 1) object->erase(field);
+        return;
       case 1: (*object)["rope_parameters"] = Odd()[dice->Below(Odd().size())]; return;
       default: *field = Odd()[dice->Below(Odd().size())]; return;
     }

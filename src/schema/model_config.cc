@@ -34,8 +34,10 @@ Status ParseArchitecture(const Fields& fields, ModelConfig* config) {
       return Status::Ok();
     }
   }
-  return InvalidArgument("{}: expected architectures to name one of LlamaForCausalLM, SparseLlamaForCausalLM, "
-                         "MistralForCausalLM, found {}", fields.where(), Shown(list));
+  return InvalidArgument(
+      "{}: expected architectures to name one of LlamaForCausalLM, SparseLlamaForCausalLM, "
+      "MistralForCausalLM, found {}",
+      fields.where(), Shown(list));
 }
 
 Status ReadSize(const Fields& fields, std::string_view key, int64_t most, int* size) {
@@ -96,8 +98,9 @@ Status CheckVariant(const Fields& fields) {
 Result<TokenId> ParseToken(const Fields& fields, const char* key, const io::Json& value, int vocab) {
   const bool integer = value.is_number_integer();
   // An unsigned value above the signed range would turn negative in get<int64_t>, hence the two tests.
-  const bool in_range = integer && (value.is_number_unsigned() ? value.get<uint64_t>() < static_cast<uint64_t>(vocab)
-                                                               : value.get<int64_t>() >= 0 && value.get<int64_t>() < vocab);
+  const bool in_range =
+      integer && (value.is_number_unsigned() ? value.get<uint64_t>() < static_cast<uint64_t>(vocab)
+                                             : value.get<int64_t>() >= 0 && value.get<int64_t>() < vocab);
   if (!in_range) {
     return InvalidArgument("{}: expected {} from 0 to {}, found {}", fields.where(), key, vocab - 1, Shown(value));
   }
@@ -113,11 +116,12 @@ Status ParseTokens(const Fields& fields, ModelConfig* config) {
   const io::Json& eos = fields.At("eos_token_id");
   const size_t count = eos.is_array() ? eos.size() : 1;
   if (count > kMostEosTokens) {
-    return InvalidArgument("{}: expected at most {} ids in eos_token_id, found {}", fields.where(), kMostEosTokens, count);
+    return InvalidArgument("{}: expected at most {} ids in eos_token_id, found {}", fields.where(), kMostEosTokens,
+                           count);
   }
   for (size_t i = 0; i < count; ++i) {
-    NOSA_ASSIGN_OR_RETURN(const TokenId token, ParseToken(fields, "eos_token_id", eos.is_array() ? eos[i] : eos,
-                                                          config->vocab_size));
+    NOSA_ASSIGN_OR_RETURN(const TokenId token,
+                          ParseToken(fields, "eos_token_id", eos.is_array() ? eos[i] : eos, config->vocab_size));
     config->eos_tokens.push_back(token);
   }
   return Status::Ok();
@@ -127,10 +131,15 @@ Status ParseDTypeField(const Fields& fields, ModelConfig* config) {
   // Newer files say `dtype`, older ones `torch_dtype`.
   NOSA_ASSIGN_OR_RETURN(const std::string older, fields.StringOr("torch_dtype", "float32"));
   NOSA_ASSIGN_OR_RETURN(const std::string name, fields.StringOr("dtype", older));
-  if (name == "float32") config->dtype = DType::kF32;
-  else if (name == "bfloat16") config->dtype = DType::kBF16;
-  else if (name == "float16") config->dtype = DType::kF16;
-  else return InvalidArgument("{}: expected torch_dtype float32, bfloat16 or float16, found {}", fields.where(), Shown(name));
+  if (name == "float32")
+    config->dtype = DType::kF32;
+  else if (name == "bfloat16")
+    config->dtype = DType::kBF16;
+  else if (name == "float16")
+    config->dtype = DType::kF16;
+  else
+    return InvalidArgument("{}: expected torch_dtype float32, bfloat16 or float16, found {}", fields.where(),
+                           Shown(name));
   return Status::Ok();
 }
 

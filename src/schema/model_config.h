@@ -70,9 +70,10 @@ struct ModelConfig {
 };
 
 // Reads and validates. Errors (kInvalidArgument, one sentence naming field, expectation and finding):
-// missing or non-positive sizes, heads not a multiple of KV heads, odd head size, hidden_act other than
-// silu, attention_bias or mlp_bias true (kUnimplemented), unknown architecture (lists the known ones),
-// unknown rope scaling, a sparse_config that Validate refuses.
+// missing, non-positive or absurd sizes (bounds keep the bytes of the whole model within 64 bits), heads not a multiple
+// of KV heads, odd head size, hidden_act other than silu, attention_bias or mlp_bias true (kUnimplemented), unknown
+// architecture (lists the known ones), unknown rope scaling, sliding_window or quantization_config other than null
+// (kUnimplemented), a sparse_config that Validate refuses. `what` names the text in messages ("config.json").
 Result<ModelConfig> ParseModelConfig(const io::Json& config, std::string_view what);
 Result<ModelConfig> ReadModelConfig(const std::filesystem::path& directory);
 

@@ -12,11 +12,11 @@ namespace {
 
 using ::testing::AllOf;
 using ::testing::ElementsAre;
+using testing::ErrorWith;
+using testing::FullJson;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::StartsWith;
-using testing::ErrorWith;
-using testing::FullJson;
 using testing::With;
 
 TEST(ModelConfig, ReadsEveryField) {
@@ -73,32 +73,38 @@ TEST(ModelConfig, KnownArchitectures) {
 }
 
 TEST(ModelConfig, UnknownArchitectureListsTheKnownOnes) {
-  for (const io::Json& value : {io::Json::array({"MiniCPMForCausalLM"}), io::Json("LlamaForCausalLM"), io::Json(7),
-                                io::Json(nullptr), io::Json::array(), io::Json::array({1}),
-                                io::Json::array({"LlamaForCausalLM", "Other"})}) {
+  for (const io::Json& value :
+       {io::Json::array({"MiniCPMForCausalLM"}), io::Json("LlamaForCausalLM"), io::Json(7), io::Json(nullptr),
+        io::Json::array(), io::Json::array({1}), io::Json::array({"LlamaForCausalLM", "Other"})}) {
     const Status error = ErrorWith({{"architectures", value}});
     EXPECT_EQ(error.code(), StatusCode::kInvalidArgument);
-    EXPECT_EQ(error.message(), "config.json: expected architectures to name one of LlamaForCausalLM, "
-                               "SparseLlamaForCausalLM, MistralForCausalLM, found " + value.dump());
+    EXPECT_EQ(error.message(),
+              "config.json: expected architectures to name one of LlamaForCausalLM, "
+              "SparseLlamaForCausalLM, MistralForCausalLM, found " +
+                  value.dump());
   }
 }
 
 TEST(ModelConfig, OneEosTokenOrAList) {
   EXPECT_THAT(ParseModelConfig(With(FullJson(), {{"eos_token_id", 95}}), "c").value().eos_tokens, ElementsAre(95));
-  EXPECT_THAT(ParseModelConfig(With(FullJson(), {{"eos_token_id", io::Json::array()}}), "c").value().eos_tokens, IsEmpty());
+  EXPECT_THAT(ParseModelConfig(With(FullJson(), {{"eos_token_id", io::Json::array()}}), "c").value().eos_tokens,
+              IsEmpty());
   EXPECT_EQ(ErrorWith({{"eos_token_id", 96}}).message(), "config.json: expected eos_token_id from 0 to 95, found 96");
-  EXPECT_EQ(ErrorWith({{"eos_token_id", {1, -1}}}).message(), "config.json: expected eos_token_id from 0 to 95, found -1");
+  EXPECT_EQ(ErrorWith({{"eos_token_id", {1, -1}}}).message(),
+            "config.json: expected eos_token_id from 0 to 95, found -1");
   EXPECT_EQ(ErrorWith({{"eos_token_id", UINT64_MAX}}).message(),
             "config.json: expected eos_token_id from 0 to 95, found 18446744073709551615");
   EXPECT_EQ(ErrorWith({{"eos_token_id", 1.5}}).message(), "config.json: expected eos_token_id from 0 to 95, found 1.5");
-  EXPECT_EQ(ErrorWith({{"eos_token_id", "x"}}).message(), "config.json: expected eos_token_id from 0 to 95, found \"x\"");
+  EXPECT_EQ(ErrorWith({{"eos_token_id", "x"}}).message(),
+            "config.json: expected eos_token_id from 0 to 95, found \"x\"");
   EXPECT_EQ(ErrorWith({{"bos_token_id", {0}}}).message(), "config.json: expected bos_token_id from 0 to 95, found [0]");
   EXPECT_EQ(ErrorWith({{"eos_token_id", std::vector<int>(65, 1)}}).message(),
             "config.json: expected at most 64 ids in eos_token_id, found 65");
 }
 
 TEST(ModelConfig, SizesMustBeThere) {
-  for (const std::string key : {"num_hidden_layers", "hidden_size", "num_attention_heads", "intermediate_size", "vocab_size"}) {
+  for (const std::string key :
+       {"num_hidden_layers", "hidden_size", "num_attention_heads", "intermediate_size", "vocab_size"}) {
     const std::string expected = "config.json: expected the field " + key + ", found none";
     io::Json json = FullJson();
     json[key] = nullptr;
@@ -109,15 +115,16 @@ TEST(ModelConfig, SizesMustBeThere) {
 }
 
 TEST(ModelConfig, SizesMustBeSensible) {
-  for (const std::string key : {"num_hidden_layers", "hidden_size", "num_attention_heads", "num_key_value_heads", "head_dim",
-                                "intermediate_size", "vocab_size", "max_position_embeddings"}) {
+  for (const std::string key : {"num_hidden_layers", "hidden_size", "num_attention_heads", "num_key_value_heads",
+                                "head_dim", "intermediate_size", "vocab_size", "max_position_embeddings"}) {
     for (const int64_t bad : {int64_t{0}, int64_t{-3}, INT64_MIN, int64_t{1} << 31, INT64_MAX}) {
       const Status error = ErrorWith({{key, bad}});
       EXPECT_EQ(error.code(), StatusCode::kInvalidArgument) << key << " " << bad;
       EXPECT_THAT(error.message(), AllOf(StartsWith("config.json: expected " + key + " from 1 to "),
                                          HasSubstr(", found " + std::to_string(bad))));
     }
-    for (const io::Json& bad : {io::Json(2.5), io::Json("32"), io::Json(true), io::Json::array({32}), io::Json(1e300)}) {
+    for (const io::Json& bad :
+         {io::Json(2.5), io::Json("32"), io::Json(true), io::Json::array({32}), io::Json(1e300)}) {
       const Status error = ErrorWith({{key, bad}});
       EXPECT_EQ(error.code(), StatusCode::kInvalidArgument) << key << " " << bad;
       EXPECT_THAT(error.message(), AllOf(StartsWith("config.json: "), HasSubstr(key)));
@@ -127,8 +134,13 @@ TEST(ModelConfig, SizesMustBeSensible) {
 
 TEST(ModelConfig, TheLargestSizesDoNotOverflow) {
   io::Json json = FullJson();
-  json.update({{"num_hidden_layers", 1 << 10}, {"hidden_size", 1 << 17}, {"num_attention_heads", 1 << 12},
-               {"num_key_value_heads", 1 << 12}, {"head_dim", 1 << 11}, {"intermediate_size", 1 << 20}, {"vocab_size", 1 << 24}});
+  json.update({{"num_hidden_layers", 1 << 10},
+               {"hidden_size", 1 << 17},
+               {"num_attention_heads", 1 << 12},
+               {"num_key_value_heads", 1 << 12},
+               {"head_dim", 1 << 11},
+               {"intermediate_size", 1 << 20},
+               {"vocab_size", 1 << 24}});
   const ModelConfig config = ParseModelConfig(json, "config.json").value();
   EXPECT_EQ(int64_t{config.num_heads} * config.head_dim, int64_t{1} << 23);
 }
@@ -136,7 +148,8 @@ TEST(ModelConfig, TheLargestSizesDoNotOverflow) {
 TEST(ModelConfig, HeadsMustFit) {
   EXPECT_EQ(ErrorWith({{"num_key_value_heads", 3}}).message(),
             "config.json: expected num_attention_heads a multiple of num_key_value_heads, found 4 and 3");
-  EXPECT_EQ(ErrorWith({{"head_dim", 15}}).message(), "config.json: expected an even head_dim, as RoPE rotates pairs, found 15");
+  EXPECT_EQ(ErrorWith({{"head_dim", 15}}).message(),
+            "config.json: expected an even head_dim, as RoPE rotates pairs, found 15");
   EXPECT_EQ(ErrorWith({{"head_dim", nullptr}, {"hidden_size", 30}}).message(),
             "config.json: expected head_dim, or hidden_size a multiple of num_attention_heads, found 30 and 4");
   EXPECT_TRUE(ErrorWith({{"hidden_size", 30}}).ok());  // head_dim is given
@@ -173,7 +186,8 @@ TEST(ModelConfig, NotAnObject) {
     EXPECT_EQ(ParseModelConfig(json, "config.json").status().message(),
               "config.json: expected a JSON object, found " + json.dump());
   }
-  EXPECT_EQ(ParseModelConfig(std::vector<int>(1000, 1), "x").status().message(), "x: expected a JSON object, found a long list");
+  EXPECT_EQ(ParseModelConfig(std::vector<int>(1000, 1), "x").status().message(),
+            "x: expected a JSON object, found a long list");
 }
 
 TEST(ModelConfig, ReadsTheDemoModel) {

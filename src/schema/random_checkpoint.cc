@@ -68,9 +68,9 @@ io::Json RopeToJson(const RopeConfig& rope) {
 }
 
 io::Json SparseToJson(const SparseConfig& sparse) {
-  return {{"block_size", sparse.block_size},   {"kernel_size", sparse.kernel_size},
+  return {{"block_size", sparse.block_size},       {"kernel_size", sparse.kernel_size},
           {"kernel_stride", sparse.kernel_stride}, {"init_blocks", sparse.init_blocks},
-          {"window_size", sparse.window_size}, {"topk", sparse.topk},
+          {"window_size", sparse.window_size},     {"topk", sparse.topk},
           {"query_topk", sparse.query_topk}};
 }
 
@@ -113,7 +113,8 @@ Status WriteRandomCheckpoint(const std::filesystem::path& directory, const Model
   std::filesystem::create_directories(directory, error);
   if (error) return IoError("cannot make the directory {}: {}", directory.string(), error.message());
   const std::string text = json.dump(1) + "\n";
-  NOSA_RETURN_IF_ERROR(io::WriteFileAtomically(directory / "config.json", AsBytes(std::span(text.data(), text.size()))));
+  NOSA_RETURN_IF_ERROR(
+      io::WriteFileAtomically(directory / "config.json", AsBytes(std::span(text.data(), text.size()))));
 
   io::SafetensorsWriter writer;
   std::vector<Buffer> buffers;  // the writer borrows them

@@ -57,7 +57,11 @@ TEST_F(RandomCheckpointTest, ReadsBackAsWritten) {
       EXPECT_EQ(checkpoint->Get("model.norm.weight").value().dtype(), dtype);
       EXPECT_EQ(config.sparse.topk, config_.sparse.topk);
       EXPECT_EQ(config.eos_tokens, config_.eos_tokens);
-      EXPECT_EQ(ConfigToJson(config), ConfigToJson([&] { auto c = config_; c.dtype = dtype; return c; }()));
+      EXPECT_EQ(ConfigToJson(config), ConfigToJson([&] {
+                  auto c = config_;
+                  c.dtype = dtype;
+                  return c;
+                }()));
     }
   }
 }
@@ -82,7 +86,11 @@ TEST_F(RandomCheckpointTest, OtherWeightsDoNotDependOnImportance) {
   const auto first = [&](bool importance) {
     config_.has_importance = importance;
     EXPECT_TRUE(WriteRandomCheckpoint(directory_, config_, 7, DType::kF32).ok());
-    return *io::Safetensors::OpenDirectory(directory_).value()->Get("model.layers.1.mlp.up_proj.weight").value().row<float>(3);
+    return *io::Safetensors::OpenDirectory(directory_)
+                .value()
+                ->Get("model.layers.1.mlp.up_proj.weight")
+                .value()
+                .row<float>(3);
   };
   EXPECT_EQ(first(true), first(false));
 }

@@ -34,8 +34,7 @@ Status ParseScaling(const Fields& scaling, RopeConfig* rope) {
   rope->scaling = RopeConfig::Scaling::kLlama3;
   NOSA_ASSIGN_OR_RETURN(rope->low_freq_factor, scaling.Number("low_freq_factor", 1e-6, kMostFactor));
   NOSA_ASSIGN_OR_RETURN(rope->high_freq_factor, scaling.Number("high_freq_factor", 1e-6, kMostFactor));
-  NOSA_ASSIGN_OR_RETURN(rope->original_max_position,
-                        scaling.Int("original_max_position_embeddings", 1, INT32_MAX));
+  NOSA_ASSIGN_OR_RETURN(rope->original_max_position, scaling.Int("original_max_position_embeddings", 1, INT32_MAX));
   if (rope->high_freq_factor <= rope->low_freq_factor) {
     return InvalidArgument("{}: expected high_freq_factor above low_freq_factor, found {} and {}", scaling.where(),
                            rope->high_freq_factor, rope->low_freq_factor);

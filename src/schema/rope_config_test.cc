@@ -10,16 +10,19 @@
 namespace nosa::schema {
 namespace {
 
-using ::testing::HasSubstr;
 using testing::ErrorWith;
 using testing::FullJson;
+using ::testing::HasSubstr;
 using testing::With;
 
 RopeConfig Parsed(const io::Json& changes) {
   return ParseModelConfig(With(FullJson(), changes), "config.json").value().rope;
 }
 
-const io::Json kLlama3 = {{"rope_type", "llama3"}, {"factor", 8.0}, {"low_freq_factor", 1.0}, {"high_freq_factor", 4.0},
+const io::Json kLlama3 = {{"rope_type", "llama3"},
+                          {"factor", 8.0},
+                          {"low_freq_factor", 1.0},
+                          {"high_freq_factor", 4.0},
                           {"original_max_position_embeddings", 1024}};
 
 TEST(RopeConfig, OlderAndNewerSpellings) {
@@ -31,8 +34,8 @@ TEST(RopeConfig, OlderAndNewerSpellings) {
   EXPECT_EQ(older.scaling, RopeConfig::Scaling::kLlama3);
   EXPECT_EQ(older.factor, 8.0);
   EXPECT_EQ(older.original_max_position, 1024);
-  const RopeConfig newer =
-      Parsed({{"rope_theta", nullptr}, {"rope_scaling", nullptr}, {"rope_parameters", With(kLlama3, {{"rope_theta", 1e6}})}});
+  const RopeConfig newer = Parsed(
+      {{"rope_theta", nullptr}, {"rope_scaling", nullptr}, {"rope_parameters", With(kLlama3, {{"rope_theta", 1e6}})}});
   EXPECT_EQ(newer.theta, 1e6);
   EXPECT_EQ(newer.scaling, RopeConfig::Scaling::kLlama3);
 }
@@ -42,14 +45,17 @@ TEST(RopeConfig, ScalingsThatAreNotImplemented) {
     const Status error = ErrorWith({{"rope_scaling", {{"rope_type", kind}, {"factor", 4.0}}}});
     EXPECT_EQ(error.code(), StatusCode::kUnimplemented);
     EXPECT_EQ(error.message(), fmt::format("config.json: rope_scaling: rope scaling \"{}\" is not implemented, only "
-                                           "default, linear and llama3", kind));
+                                           "default, linear and llama3",
+                                           kind));
   }
-  EXPECT_EQ(ErrorWith({{"rope_parameters", {{"partial_rotary_factor", 0.5}}}}).message(),
-            "config.json: rope_parameters: partial_rotary_factor is 0.5, only rotation of the whole head is implemented");
+  EXPECT_EQ(
+      ErrorWith({{"rope_parameters", {{"partial_rotary_factor", 0.5}}}}).message(),
+      "config.json: rope_parameters: partial_rotary_factor is 0.5, only rotation of the whole head is implemented");
 }
 
 TEST(RopeConfig, NumbersMustBeSensible) {
-  EXPECT_EQ(ErrorWith({{"rope_theta", 0}}).message(), "config.json: expected rope_theta from 1 to 1000000000000, found 0");
+  EXPECT_EQ(ErrorWith({{"rope_theta", 0}}).message(),
+            "config.json: expected rope_theta from 1 to 1000000000000, found 0");
   EXPECT_THAT(ErrorWith({{"rope_theta", "big"}}).message(), HasSubstr("rope_theta"));
   EXPECT_EQ(ErrorWith({{"rope_scaling", 2}}).message(), "config.json: rope_scaling: expected a JSON object, found 2");
   EXPECT_EQ(ErrorWith({{"rope_scaling", {{"rope_type", "linear"}}}}).message(),
@@ -57,7 +63,8 @@ TEST(RopeConfig, NumbersMustBeSensible) {
   for (const char* key : {"factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"}) {
     io::Json scaling = kLlama3;
     scaling[key] = -1;
-    EXPECT_THAT(ErrorWith({{"rope_scaling", scaling}}).message(), HasSubstr(std::string("rope_scaling: expected ") + key + " from "));
+    EXPECT_THAT(ErrorWith({{"rope_scaling", scaling}}).message(),
+                HasSubstr(std::string("rope_scaling: expected ") + key + " from "));
     scaling.erase(key);
     EXPECT_EQ(ErrorWith({{"rope_scaling", scaling}}).message(),
               std::string("config.json: rope_scaling: expected the field ") + key + ", found none");

@@ -11,9 +11,10 @@ constexpr int64_t kMostBlocks = 1 << 20;
 }  // namespace
 
 Status SparseConfig::Validate() const {
-  const std::pair<const char*, int> sizes[] = {
-      {"block_size", block_size}, {"kernel_size", kernel_size}, {"kernel_stride", kernel_stride},
-      {"init_blocks", init_blocks}, {"window_size", window_size}, {"topk", topk}, {"query_topk", query_topk}};
+  const std::pair<const char*, int> sizes[] = {{"block_size", block_size},       {"kernel_size", kernel_size},
+                                               {"kernel_stride", kernel_stride}, {"init_blocks", init_blocks},
+                                               {"window_size", window_size},     {"topk", topk},
+                                               {"query_topk", query_topk}};
   for (const auto& [name, value] : sizes) {
     if (value <= 0) return InvalidArgument("expected {} above 0, found {}", name, value);
   }
@@ -40,7 +41,8 @@ Status SparseConfig::Validate() const {
 Result<SparseConfig> internal::ParseSparse(const Fields& config) {
   SparseConfig sparse;
   if (!config.Has("sparse_config")) return sparse;
-  NOSA_ASSIGN_OR_RETURN(const Fields fields, Fields::Of(config.At("sparse_config"), config.where() + ": sparse_config"));
+  NOSA_ASSIGN_OR_RETURN(const Fields fields,
+                        Fields::Of(config.At("sparse_config"), config.where() + ": sparse_config"));
   // `dense_len` (a length below which other engines skip the selection) is not read: up to topk blocks
   // the selection takes everything anyway, and beyond them it is the function the model was trained as.
   const struct {
@@ -59,7 +61,8 @@ Result<SparseConfig> internal::ParseSparse(const Fields& config) {
     *size.field = static_cast<int>(value);
   }
   NOSA_ASSIGN_OR_RETURN(const bool use_nope, fields.BoolOr("use_nope", false));
-  if (use_nope) return Unimplemented("{}: use_nope is true, scores of keys without RoPE are not implemented", fields.where());
+  if (use_nope)
+    return Unimplemented("{}: use_nope is true, scores of keys without RoPE are not implemented", fields.where());
   const Status fits = sparse.Validate();
   if (!fits.ok()) return fits.WithContext(fields.where());
   return sparse;

@@ -8,9 +8,9 @@ namespace nosa::schema {
 namespace {
 
 using ::testing::AllOf;
+using testing::FullJson;
 using ::testing::HasSubstr;
 using ::testing::StartsWith;
-using testing::FullJson;
 
 Status ErrorOf(const io::Json& changes) {
   io::Json json = FullJson();
@@ -60,10 +60,11 @@ TEST(SparseConfig, NumbersMustFitTogether) {
 }
 
 TEST(SparseConfig, ValidateNamesWhatIsNotPositive) {
-  int SparseConfig::* const fields[] = {&SparseConfig::block_size,  &SparseConfig::kernel_size, &SparseConfig::kernel_stride,
-                                        &SparseConfig::init_blocks, &SparseConfig::window_size, &SparseConfig::topk,
-                                        &SparseConfig::query_topk};
-  const char* const names[] = {"block_size", "kernel_size", "kernel_stride", "init_blocks", "window_size", "topk", "query_topk"};
+  int SparseConfig::*const fields[] = {
+      &SparseConfig::block_size,  &SparseConfig::kernel_size, &SparseConfig::kernel_stride, &SparseConfig::init_blocks,
+      &SparseConfig::window_size, &SparseConfig::topk,        &SparseConfig::query_topk};
+  const char* const names[] = {"block_size",  "kernel_size", "kernel_stride", "init_blocks",
+                               "window_size", "topk",        "query_topk"};
   for (size_t i = 0; i < std::size(fields); ++i) {
     SparseConfig sparse;
     sparse.*fields[i] = 0;

@@ -67,8 +67,9 @@ Result<bool> CheckImportance(const io::Safetensors& checkpoint, int layers) {
   }
   if (found == 0) return false;
   if (found == 2 * layers) return true;
-  return InvalidArgument("expected the {} tensors delta.weight and A of all layers or none of them, found {}: {} is missing",
-                         2 * layers, found, missing);
+  return InvalidArgument(
+      "expected the {} tensors delta.weight and A of all layers or none of them, found {}: {} is missing", 2 * layers,
+      found, missing);
 }
 
 }  // namespace

@@ -21,7 +21,9 @@ std::vector<TensorSpec> ExpectedTensors(const ModelConfig& config);
 
 // Checks names, shapes ("expected model.layers.0.self_attn.k_proj.weight [128, 448], found [128, 512] in
 // model.safetensors") and dtypes (f32 or bf16; f16 is kUnimplemented), and sets config->has_importance:
-// true when every layer has delta and A, an error when only some have.
+// true when every layer has delta and A, an error when only some have. A tensor that is not expected is
+// kUnimplemented (biases, norms of q and k, more layers: ignoring them would serve another model), except
+// tables of RoPE and a head beside tied embeddings.
 Status ValidateTensors(const io::Safetensors& checkpoint, ModelConfig* config);
 
 // 64-bit hash of shapes, dtypes and a sample of the bytes of every tensor: enough to tell checkpoints apart

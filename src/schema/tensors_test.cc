@@ -26,8 +26,8 @@ struct Bent {
 class TensorsTest : public ::testing::Test {
  protected:
   void SetUp() override {
-    directory_ = std::filesystem::path(::testing::TempDir()) /
-                 ::testing::UnitTest::GetInstance()->current_test_info()->name();
+    directory_ =
+        std::filesystem::path(::testing::TempDir()) / ::testing::UnitTest::GetInstance()->current_test_info()->name();
     std::filesystem::create_directories(directory_);
   }
   void TearDown() override { std::filesystem::remove_all(directory_); }
@@ -123,10 +123,12 @@ TEST_F(TensorsTest, ImportanceInSomeLayersOnly) {
 TEST_F(TensorsTest, TensorsNobodyReadsAreRefused) {
   const Status bias = Validate({.extra = {{"model.layers.0.self_attn.q_proj.bias", {64}}}});
   EXPECT_EQ(bias.code(), StatusCode::kUnimplemented);
-  EXPECT_THAT(bias.message(), HasSubstr(" holds model.layers.0.self_attn.q_proj.bias, which SparseLlamaForCausalLM with "
-                                        "2 layers does not have"));
+  EXPECT_THAT(bias.message(),
+              HasSubstr(" holds model.layers.0.self_attn.q_proj.bias, which SparseLlamaForCausalLM with "
+                        "2 layers does not have"));
   EXPECT_FALSE(Validate({.extra = {{"model.layers.2.input_layernorm.weight", {32}}}}).ok());
-  EXPECT_TRUE(Validate({.extra = {{"model.layers.0.self_attn.rotary_emb.inv_freq", {8}}, {"lm_head.weight", {96, 32}}}}).ok());
+  EXPECT_TRUE(
+      Validate({.extra = {{"model.layers.0.self_attn.rotary_emb.inv_freq", {8}}, {"lm_head.weight", {96, 32}}}}).ok());
 }
 
 TEST_F(TensorsTest, FingerprintTellsCheckpointsApart) {

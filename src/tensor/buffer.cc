@@ -9,7 +9,10 @@ namespace nosa {
 
 Buffer Buffer::Host(size_t bytes, size_t alignment) {
   if (bytes == 0) return Buffer();
-  NOSA_CHECK(alignment >= 64 && (alignment & (alignment - 1)) == 0, "alignment {} is not a power of two >= 64", alignment);
+  NOSA_CHECK(alignment >= 64 && (alignment & (alignment - 1)) == 0, "alignment {} is not a power of two >= 64",
+             alignment);
+  const size_t size = RoundUp(bytes, alignment);
+  NOSA_CHECK(size >= bytes, "{} bytes are more than can be addressed", bytes);
   // Large buffers come straight from the system: zeroed pages that take memory only once they are touched.
   constexpr size_t kMapFrom = 1 << 20, kMapAlignment = 4096;
   if (bytes >= kMapFrom && alignment <= kMapAlignment) {
@@ -17,8 +20,6 @@ Buffer Buffer::Host(size_t bytes, size_t alignment) {
     NOSA_CHECK(data != MAP_FAILED, "the system has no {} of memory", FormatByteSize(bytes));
     return Buffer(data, bytes, MemoryKind::kHost, [](void* p, size_t n, void*) { munmap(p, n); });
   }
-  const size_t size = RoundUp(bytes, alignment);
-  NOSA_CHECK(size >= bytes, "{} bytes are more than can be addressed", bytes);
   void* data = std::aligned_alloc(alignment, size);
   NOSA_CHECK(data != nullptr, "the system has no {} of memory", FormatByteSize(size));
   std::memset(data, 0, size);
@@ -27,7 +28,8 @@ Buffer Buffer::Host(size_t bytes, size_t alignment) {
 
 TensorView Buffer::View(DType dtype, Shape shape) const {
   const size_t need = static_cast<size_t>(shape.elements()) * DTypeBytes(dtype);
-  NOSA_CHECK(need <= bytes_, "a view of {} {} needs {} bytes, the buffer has {}", DTypeName(dtype), shape.ToString(), need, bytes_);
+  NOSA_CHECK(need <= bytes_, "a view of {} {} needs {} bytes, the buffer has {}", DTypeName(dtype), shape.ToString(),
+             need, bytes_);
   return TensorView(data_, dtype, shape);
 }
 

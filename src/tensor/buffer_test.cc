@@ -31,13 +31,14 @@ struct Freed {
 };
 
 Buffer Counted(Freed* freed, char* data, size_t bytes) {
-  return Buffer(data, bytes, MemoryKind::kPinned,
-                [](void*, size_t n, void* context) {
-                  auto* seen = static_cast<Freed*>(context);
-                  ++seen->count;
-                  seen->bytes = n;
-                },
-                freed);
+  return Buffer(
+      data, bytes, MemoryKind::kPinned,
+      [](void*, size_t n, void* context) {
+        auto* seen = static_cast<Freed*>(context);
+        ++seen->count;
+        seen->bytes = n;
+      },
+      freed);
 }
 
 TEST(Buffer, IsGivenBackOnceWhereverItMoves) {

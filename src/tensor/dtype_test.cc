@@ -12,8 +12,8 @@ namespace {
 float FromBits(uint32_t bits) { return std::bit_cast<float>(bits); }
 
 TEST(DType, NamesComeBack) {
-  for (const DType dtype : {DType::kF32, DType::kBF16, DType::kF16, DType::kF64, DType::kI64, DType::kI32, DType::kU8,
-                            DType::kBool}) {
+  for (const DType dtype :
+       {DType::kF32, DType::kBF16, DType::kF16, DType::kF64, DType::kI64, DType::kI32, DType::kU8, DType::kBool}) {
     EXPECT_EQ(*ParseDType(DTypeName(dtype)), dtype);
     EXPECT_GT(DTypeBytes(dtype), 0u);
   }

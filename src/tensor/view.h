@@ -54,6 +54,7 @@ class BasicTensorView {
     row_stride_ = row_stride == 0 ? row : row_stride;
   }
   // A mutable view reads as a const one.
+  // A template, as otherwise it would be the (deleted) copy constructor of the mutable view.
   template <typename Other>
     requires(std::is_const_v<Byte> && !std::is_const_v<Other>)
   BasicTensorView(const BasicTensorView<Other>& other)  // NOLINT: implicit on purpose
@@ -89,7 +90,8 @@ class BasicTensorView {
     std::array<int64_t, Shape::kMaxRank> dims = {};
     for (int i = 0; i < shape_.rank(); ++i) dims[static_cast<size_t>(i)] = shape_[i];
     dims[0] = count;
-    return BasicTensorView(row_bytes(begin), dtype_, Shape(std::span<const int64_t>(dims.data(), static_cast<size_t>(shape_.rank()))),
+    return BasicTensorView(row_bytes(begin), dtype_,
+                           Shape(std::span<const int64_t>(dims.data(), static_cast<size_t>(shape_.rank()))),
                            row_stride_);
   }
 

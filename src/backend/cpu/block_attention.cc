@@ -1,6 +1,7 @@
-// Per tile: keys transposed to f32 [D, B] and values widened to f32 [B, Dv] in scratch, once; then batches of up to six
-// (row, head) pairs go through Q K^T, softmax and P V, each with its accumulators in registers, and merge into their
-// states. What is computed for a pair depends on the tile and the pair alone, never on the batch.
+// Per tile: keys transposed to f32 [D, B] and values widened to f32 [B, Dv] in scratch, once; then batches of (row, head)
+// pairs go through Q K^T, softmax and P V and merge into their states. A batch has some ten register blocks of pairs, so
+// that the keys stay in L1 for all of them before the values take their place. What is computed for a pair depends on
+// the tile and the pair alone, never on the batch.
 #include "ops/block_attention.h"
 
 #undef HWY_TARGET_INCLUDE
@@ -29,29 +30,40 @@ struct Block {
   const float* values;      // [tokens, value_stride], zeros from Dv to the next vector
   size_t value_stride = 0;
   const float* bias;        // [key_stride]; null: none
-  float* weights;           // [kMaxRows, key_stride], the batch's logits, then exp(logit - m)
+  float* weights;           // [kBatch, key_stride], the batch's logits, then exp(logit - m)
 };
+
+// Pairs of a batch, a multiple of every register block and vector: their logits take 12 KiB at B = 64, a quarter of L1.
+constexpr size_t kBatch = 48;
 
 // The pairs of a batch: where they come from and go to.
 struct Batch {
   size_t count = 0;
-  const float* q[kMaxRows];
-  size_t visible[kMaxRows];  // tokens
-  int64_t state[kMaxRows];   // index into m and l
+  const float* q[kBatch];
+  size_t visible[kBatch];  // tokens
+  int64_t state[kBatch];   // index into m and l
+  // Of the parts, then what their merge needs.
+  HWY_ALIGN float m[kBatch];
+  HWY_ALIGN float l[kBatch];
+  HWY_ALIGN float first[kBatch];
+  HWY_ALIGN float second[kBatch];
+  bool empty[kBatch];
 };
 
-// Turns the dot products of one pair into weights; `m` and `l` of the part.
+// Turns the dot products of pair i into weights; `m` and `l` of its part.
 template <bool kBias>
-HWY_INLINE void Softmax(const Block& block, float scale, size_t visible, float* weights, float& m, float& l) {
+HWY_INLINE void Softmax(const Block& block, float scale, Batch& batch, size_t i) {
   const FloatTag d;
-  const size_t lanes = FloatLanes();
+  const size_t lanes = FloatLanes(), visible = batch.visible[i], vectors = block.vectors;
+  float* weights = block.weights + i * block.key_stride;
+  const float* bias = block.bias;
   const auto none = hn::Set(d, -INFINITY), factor = hn::Set(d, scale);
   auto most = none;
-  for (size_t v = 0; v < block.vectors; ++v) {
+  for (size_t v = 0; v < vectors; ++v) {
     const size_t t = v * lanes;
     auto logit = hn::LoadU(d, weights + t);
     if constexpr (kBias) {
-      logit = hn::MulAdd(logit, factor, hn::LoadU(d, block.bias + t));
+      logit = hn::MulAdd(logit, factor, hn::LoadU(d, bias + t));
     } else {
       logit = hn::Mul(logit, factor);
     }
@@ -61,115 +73,98 @@ HWY_INLINE void Softmax(const Block& block, float scale, size_t visible, float* 
   }
   const auto max = hn::MaxOfLanes(d, most);
   auto sum = hn::Zero(d);
-  for (size_t v = 0; v < block.vectors; ++v) {
-    const auto e = Exp(d, hn::Sub(hn::LoadU(d, weights + v * lanes), max));
+  for (size_t v = 0; v < vectors; ++v) {
+    const auto e = ExpBelow(d, hn::Sub(hn::LoadU(d, weights + v * lanes), max));
     sum = hn::Add(sum, e);
     hn::StoreU(e, d, weights + v * lanes);
   }
-  m = hn::GetLane(max);
-  l = SumLanes(d, sum);
+  batch.m[i] = hn::GetLane(max);
+  batch.l[i] = SumLanes(d, sum);
 }
 
-// Merges m and l of the batch's parts into the states; the factors that acc needs, and which states were empty.
-template <size_t kRows>
-HWY_INLINE void MergeScalars(const ops::PartialStates& states, const Batch& batch, const float* part_m, const float* part_l,
-                             float* first, float* second, bool* empty) {
+// Merges m and l of the parts into the states, a vector of pairs at a time; the factors that acc needs.
+void MergeScalars(const ops::PartialStates& states, Batch& batch) {
   const FloatTag d;
-  const size_t lanes = FloatLanes();
-  // One vector of pairs at a time: an Exp costs as much for one lane as for all.
-  HWY_ALIGN float m1[HWY_MAX_BYTES / sizeof(float) + kMaxRows] = {}, l1[HWY_MAX_BYTES / sizeof(float) + kMaxRows] = {};
-  for (size_t r = 0; r < kRows; ++r) {
-    m1[r] = states.m[batch.state[r]];
-    l1[r] = states.l[batch.state[r]];
-    empty[r] = m1[r] == -INFINITY;
+  HWY_ALIGN float m[kBatch] = {}, l[kBatch] = {};
+  for (size_t i = 0; i < batch.count; ++i) {
+    m[i] = states.m[batch.state[i]];
+    l[i] = states.l[batch.state[i]];
+    batch.empty[i] = m[i] == -INFINITY;
   }
-  for (size_t r = 0; r < kRows; r += lanes) {
-    const MergeFactors f = FactorsOf(d, hn::LoadU(d, m1 + r), hn::LoadU(d, part_m + r));
-    hn::StoreU(f.first, d, first + r);
-    hn::StoreU(f.second, d, second + r);
-    hn::StoreU(f.m, d, m1 + r);
-    hn::StoreU(MergeValues(hn::LoadU(d, l1 + r), f.first, hn::LoadU(d, part_l + r), f.second), d, l1 + r);
+  for (size_t i = batch.count; i < RoundUp(batch.count, FloatLanes()); ++i) batch.m[i] = batch.l[i] = 0;
+  for (size_t i = 0; i < batch.count; i += FloatLanes()) {
+    const MergeFactors f = FactorsOf(d, hn::Load(d, m + i), hn::Load(d, batch.m + i));
+    hn::Store(f.first, d, batch.first + i);
+    hn::Store(f.second, d, batch.second + i);
+    hn::Store(f.m, d, m + i);
+    hn::Store(MergeValues(hn::Load(d, l + i), f.first, hn::Load(d, batch.l + i), f.second), d, l + i);
   }
-  for (size_t r = 0; r < kRows; ++r) {
-    states.m[batch.state[r]] = m1[r];
-    states.l[batch.state[r]] = empty[r] ? part_l[r] : l1[r];
+  for (size_t i = 0; i < batch.count; ++i) {
+    states.m[batch.state[i]] = m[i];
+    states.l[batch.state[i]] = batch.empty[i] ? batch.l[i] : l[i];
   }
 }
 
-// Merges vector block `sums` of pair r, channels from c on, into its state.
+// Merges `sums` of pair i, `left` channels of it at `acc`, into its state.
 template <size_t kVectors>
-HWY_INLINE void MergeChannels(float* acc, size_t left, const FloatVec (&sums)[kVectors], bool empty, float first, float second) {
+HWY_INLINE void MergeChannels(const Batch& batch, size_t i, float* acc, size_t left, const FloatVec (&sums)[kVectors]) {
   const FloatTag d;
   const size_t lanes = FloatLanes();
-  const auto a = hn::Set(d, first), b = hn::Set(d, second);
-  for (size_t v = 0; v < kVectors; ++v, acc += lanes, left -= HWY_MIN(left, lanes)) {
-    if (left >= lanes) {
-      hn::StoreU(empty ? sums[v] : MergeValues(hn::LoadU(d, acc), a, sums[v], b), d, acc);
-    } else {
-      StoreWideN(d, empty ? sums[v] : MergeValues(LoadWideN(d, acc, left), a, sums[v], b), acc, left);
+  const auto first = hn::Set(d, batch.first[i]), second = hn::Set(d, batch.second[i]);
+  const bool empty = batch.empty[i];
+  if (left >= kVectors * lanes) {
+    for (size_t v = 0; v < kVectors; ++v) {
+      hn::StoreU(empty ? sums[v] : MergeValues(hn::LoadU(d, acc + v * lanes), first, sums[v], second), d, acc + v * lanes);
     }
+    return;
+  }
+  for (size_t v = 0; v < kVectors; ++v) {
+    const size_t n = HWY_MIN(lanes, left - v * lanes);
+    float* at = acc + v * lanes;
+    StoreWideN(d, empty ? sums[v] : MergeValues(LoadWideN(d, at, n), first, sums[v], second), at, n);
   }
 }
 
-template <size_t kRows, bool kBias>
-void RunBatch(const ops::BlockAttentionArgs& args, const Block& block, const Batch& batch) {
-  constexpr size_t kPadded = HWY_MAX_BYTES / sizeof(float) + kMaxRows;
+// Q K^T of pairs [i, i + kRows).
+template <size_t kRows>
+void Scores(const Block& block, const Batch& batch, size_t i) {
   const FloatTag d;
   const size_t lanes = FloatLanes();
+  float* weights = block.weights + i * block.key_stride;
   ForVectorBlocks(block.vectors, [&]<size_t kVectors>(size_t first) HWY_ATTR {
     FloatVec sums[kRows][kVectors];
-    RowProducts<kRows, kVectors>(d, batch.q, block.dim, DenseColumns<float>{block.keys + first * lanes, block.key_stride}, sums);
+    RowProducts<kRows, kVectors>(d, batch.q + i, block.dim, DenseColumns<float>{block.keys + first * lanes, block.key_stride}, sums);
     for (size_t r = 0; r < kRows; ++r) {
-      for (size_t v = 0; v < kVectors; ++v) hn::StoreU(sums[r][v], d, block.weights + r * block.key_stride + (first + v) * lanes);
+      for (size_t v = 0; v < kVectors; ++v) hn::StoreU(sums[r][v], d, weights + r * block.key_stride + (first + v) * lanes);
     }
   });
+}
 
+// P V of pairs [i, i + kRows), merged into their states.
+template <size_t kRows>
+void Values(const ops::PartialStates& states, const Block& block, const Batch& batch, size_t i) {
+  const FloatTag d;
+  const size_t lanes = FloatLanes(), channels = static_cast<size_t>(states.v_dim);
   const float* weights[kRows];
-  HWY_ALIGN float m[kPadded] = {}, l[kPadded] = {}, first_factor[kPadded], second_factor[kPadded];
-  bool empty[kRows];
-  for (size_t r = 0; r < kRows; ++r) {
-    float* row = block.weights + r * block.key_stride;
-    weights[r] = row;
-    Softmax<kBias>(block, args.scale, batch.visible[r], row, m[r], l[r]);
-  }
-  MergeScalars<kRows>(args.states, batch, m, l, first_factor, second_factor, empty);
-
-  const auto channels = static_cast<size_t>(args.states.v_dim);
+  for (size_t r = 0; r < kRows; ++r) weights[r] = block.weights + (i + r) * block.key_stride;
   ForVectorBlocks((channels + lanes - 1) / lanes, [&]<size_t kVectors>(size_t first) HWY_ATTR {
     FloatVec sums[kRows][kVectors];
     const size_t c = first * lanes;
     // All tokens of the tile for every pair: hidden ones weigh 0.
     RowProducts<kRows, kVectors>(d, weights, block.tokens, DenseColumns<float>{block.values + c, block.value_stride}, sums);
     for (size_t r = 0; r < kRows; ++r) {
-      MergeChannels<kVectors>(args.states.acc + batch.state[r] * args.states.v_dim + c, channels - c, sums[r], empty[r],
-                              first_factor[r], second_factor[r]);
+      MergeChannels<kVectors>(batch, i + r, states.acc + batch.state[i + r] * states.v_dim + c, channels - c, sums[r]);
     }
   });
 }
 
 template <bool kBias>
 void Flush(const ops::BlockAttentionArgs& args, const Block& block, Batch& batch) {
-  while (batch.count > 0) {
-    size_t done = 1;
-    if (batch.count >= 6) {
-      RunBatch<6, kBias>(args, block, batch);
-      done = 6;
-    } else if (batch.count >= 4) {
-      RunBatch<4, kBias>(args, block, batch);
-      done = 4;
-    } else if (batch.count >= 2) {
-      RunBatch<2, kBias>(args, block, batch);
-      done = 2;
-    } else {
-      RunBatch<1, kBias>(args, block, batch);
-    }
-    batch.count -= done;
-    for (size_t i = 0; i < batch.count; ++i) {
-      batch.q[i] = batch.q[i + done];
-      batch.visible[i] = batch.visible[i + done];
-      batch.state[i] = batch.state[i + done];
-    }
-  }
+  ForRowBlocks(batch.count, [&]<size_t kRows>(size_t i) HWY_ATTR { Scores<kRows>(block, batch, i); });
+  for (size_t i = 0; i < batch.count; ++i) Softmax<kBias>(block, args.scale, batch, i);
+  MergeScalars(args.states, batch);
+  ForRowBlocks(batch.count, [&]<size_t kRows>(size_t i) HWY_ATTR { Values<kRows>(args.states, block, batch, i); });
+  batch.count = 0;
 }
 
 template <typename T>
@@ -196,7 +191,7 @@ Block Prepare(const ops::BlockAttentionArgs& args, const ops::AttentionTile& til
   block.value_stride = RoundUp(channels, lanes);
 
   const size_t value_numbers = static_cast<size_t>(args.block_size) * block.value_stride;
-  float* keys = scratch.Get<float>(stride * block.dim + value_numbers + stride * (kMaxRows + 1));
+  float* keys = scratch.Get<float>(stride * block.dim + value_numbers + stride * (kBatch + 1));
   float* values = keys + stride * block.dim;
   float* bias = values + value_numbers;
   block.weights = bias + stride;
@@ -226,7 +221,7 @@ void RunTile(const ops::BlockAttentionArgs& args, const ops::AttentionTile& tile
       batch.q[batch.count] = q + h * dim;
       batch.visible[batch.count] = static_cast<size_t>(visible);
       batch.state[batch.count] = ref.state * group + h;
-      if (++batch.count == kMaxRows) Flush<kBias>(args, block, batch);
+      if (++batch.count == kBatch) Flush<kBias>(args, block, batch);
     }
   }
   Flush<kBias>(args, block, batch);

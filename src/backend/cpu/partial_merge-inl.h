@@ -11,13 +11,37 @@ HWY_BEFORE_NAMESPACE();
 namespace nosa::cpu {
 namespace HWY_NAMESPACE {
 
+// exp(x) for x <= 0, the hot loop of attention: half the instructions of Exp. Within 2 ulp down to x = -87, exactly 0
+// below (where a weight is under 2e-38 of the greatest), exactly 1 at 0; NaN stays NaN.
+HWY_INLINE FloatVec ExpBelow(FloatTag d, FloatVec x) {
+  const WordTag words;
+  // Adding 1.5 * 2^23 rounds to an integer, which then sits in the low bits of the sum.
+  const auto magic = hn::Set(d, 12582912.0f);
+  const auto shifted = hn::MulAdd(x, hn::Set(d, 1.44269504f), magic);
+  const auto n = hn::Sub(shifted, magic);
+  // ln 2 in two parts, so that x - n ln 2 is accurate; then the Taylor series, as in Exp.
+  auto r = hn::NegMulAdd(n, hn::Set(d, 0.693145751953125f), x);
+  r = hn::NegMulAdd(n, hn::Set(d, 1.42860677e-6f), r);
+  auto p = hn::Set(d, 1.0f / 5040);
+  p = hn::MulAdd(p, r, hn::Set(d, 1.0f / 720));
+  p = hn::MulAdd(p, r, hn::Set(d, 1.0f / 120));
+  p = hn::MulAdd(p, r, hn::Set(d, 1.0f / 24));
+  p = hn::MulAdd(p, r, hn::Set(d, 1.0f / 6));
+  p = hn::MulAdd(p, r, hn::Set(d, 0.5f));
+  p = hn::MulAdd(p, r, hn::Set(d, 1.0f));
+  p = hn::MulAdd(p, r, hn::Set(d, 1.0f));
+  // Times 2^n, by adding n to the exponent: the result is a normal number for x >= -87.
+  const auto scaled = hn::Add(hn::BitCast(words, p), hn::ShiftLeft<23>(hn::BitCast(words, shifted)));
+  return hn::IfThenElse(hn::Lt(x, hn::Set(d, -87.0f)), hn::Zero(d), hn::BitCast(d, scaled));
+}
+
 // Factors of the first and the second state when they merge, lane by lane, neither of them empty; `m` of the result.
 struct MergeFactors {
   FloatVec m, first, second;
 };
 HWY_INLINE MergeFactors FactorsOf(FloatTag d, FloatVec m1, FloatVec m2) {
   const FloatVec m = hn::Max(m1, m2);
-  return {m, Exp(d, hn::Sub(m1, m)), Exp(d, hn::Sub(m2, m))};
+  return {m, ExpBelow(d, hn::Sub(m1, m)), ExpBelow(d, hn::Sub(m2, m))};
 }
 
 // a * first + b * second with one rounding in the sum. The fused form is spelled out, because a compiler that fuses by

@@ -49,6 +49,22 @@ HWY_INLINE void RowProducts(FloatTag d, const float* const* HWY_RESTRICT rows, s
   }
 }
 
+// body.operator()<kRows>(first) over `rows` rows in blocks of 6, 4, 2 and 1.
+template <typename Body>
+HWY_INLINE void ForRowBlocks(size_t rows, Body body) {
+  size_t r = 0;
+  for (; r + kMaxRows <= rows; r += kMaxRows) body.template operator()<kMaxRows>(r);
+  if (r + 4 <= rows) {
+    body.template operator()<4>(r);
+    r += 4;
+  }
+  if (r + 2 <= rows) {
+    body.template operator()<2>(r);
+    r += 2;
+  }
+  if (r < rows) body.template operator()<1>(r);
+}
+
 // body.operator()<kVectors>(first) over `vectors` vectors in blocks of 4, 2 and 1 (2 and 1 on AVX2).
 template <typename Body>
 HWY_INLINE void ForVectorBlocks(size_t vectors, Body body) {

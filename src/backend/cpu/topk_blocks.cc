@@ -33,12 +33,13 @@ KeyRange MakeKeys(const float* scores, size_t blocks, size_t padded, int32_t* ke
   auto least = hn::Set(di, std::numeric_limits<int32_t>::max()), most = hn::Set(di, kNoKey);
   for (size_t b = 0; b < padded; b += lanes) {
     const bool whole = b + lanes <= blocks;
-    const auto score = whole ? hn::LoadU(d, scores + b) : LoadWideN(d, scores + b, blocks - b);
+    const size_t left = blocks - HWY_MIN(b, blocks);
+    const auto score = whole ? hn::LoadU(d, scores + b) : LoadWideN(d, scores + b, left);
     // -0 + 0 is +0, so that the two zeros tie.
     const auto word = hn::BitCast(di, hn::Add(score, hn::Zero(d)));
     auto key = hn::Xor(word, hn::And(hn::BroadcastSignBit(word), hn::Set(di, 0x7fffffff)));
     least = hn::Min(least, key);
-    if (!whole) key = hn::IfThenElse(hn::FirstN(di, blocks - b), key, hn::Set(di, kNoKey));
+    if (!whole) key = hn::IfThenElse(hn::FirstN(di, left), key, hn::Set(di, kNoKey));
     most = hn::Max(most, key);
     hn::Store(key, di, keys + b);
   }
@@ -49,14 +50,14 @@ KeyRange MakeKeys(const float* scores, size_t blocks, size_t padded, int32_t* ke
 size_t CountFrom(const int32_t* keys, size_t padded, int32_t bound) {
   const KeyTag di;
   const size_t lanes = FloatLanes();
-  const auto limit = hn::Set(di, bound);
+  const auto below = hn::Set(di, bound - 1);  // bound > kNoKey, so this does not overflow
   size_t a = 0, b = 0;
   size_t i = 0;
   for (; i + 2 * lanes <= padded; i += 2 * lanes) {
-    a += hn::CountTrue(di, hn::Ge(hn::Load(di, keys + i), limit));
-    b += hn::CountTrue(di, hn::Ge(hn::Load(di, keys + i + lanes), limit));
+    a += hn::CountTrue(di, hn::Gt(hn::Load(di, keys + i), below));
+    b += hn::CountTrue(di, hn::Gt(hn::Load(di, keys + i + lanes), below));
   }
-  for (; i < padded; i += lanes) a += hn::CountTrue(di, hn::Ge(hn::Load(di, keys + i), limit));
+  for (; i < padded; i += lanes) a += hn::CountTrue(di, hn::Gt(hn::Load(di, keys + i), below));
   return a + b;
 }
 
@@ -64,11 +65,11 @@ size_t CountFrom(const int32_t* keys, size_t padded, int32_t bound) {
 uint64_t BitsFrom(const int32_t* keys, int32_t bound) {
   const KeyTag di;
   const size_t lanes = FloatLanes();
-  const auto limit = hn::Set(di, bound);
+  const auto below = hn::Set(di, bound - 1);  // bound > kNoKey, so this does not overflow
   uint64_t bits = 0;
   for (size_t i = 0; i < 64; i += lanes) {
     uint8_t bytes[8] = {};
-    hn::StoreMaskBits(di, hn::Ge(hn::Load(di, keys + i), limit), bytes);
+    hn::StoreMaskBits(di, hn::Gt(hn::Load(di, keys + i), below), bytes);
     uint64_t some = 0;
     for (size_t byte = 0; byte < (lanes + 7) / 8; ++byte) some |= uint64_t{bytes[byte]} << (8 * byte);
     bits |= some << i;

@@ -3,6 +3,7 @@
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "backend/cpu/window_scores.cc"
 #include "backend/cpu/simd.h"
+#include "backend/cpu/partial_merge-inl.h"
 #include "backend/cpu/row_products-inl.h"
 
 #include <cmath>
@@ -73,7 +74,7 @@ float Exponentials(float* logits, size_t n) {
   const auto max = hn::MaxOfLanes(d, most);
   auto sum = hn::Zero(d);
   for (size_t w = 0; w < n; w += lanes) {
-    const auto e = Exp(d, hn::Sub(hn::LoadU(d, logits + w), max));
+    const auto e = ExpBelow(d, hn::Sub(hn::LoadU(d, logits + w), max));
     hn::StoreU(e, d, logits + w);
     sum = hn::Add(sum, e);
   }
@@ -107,28 +108,14 @@ void RunTask(const ops::WindowScoresArgs& args, const ScoreTask& task, Scratch& 
   const int32_t state = args.rows[static_cast<size_t>(task.row)].state_begin + task.kv_head;
   const T* keys = static_cast<const T*>(args.states[static_cast<size_t>(state)].keys);
 
-  for (size_t first = 0; first < queries;) {
-    const float* q[kMaxRows];
-    const size_t n = HWY_MIN(kMaxRows, queries - first);
-    for (size_t i = 0; i < n; ++i) {
+  ForRowBlocks(queries, [&]<size_t kRows>(size_t first) HWY_ATTR {
+    const float* q[kRows];
+    for (size_t i = 0; i < kRows; ++i) {
       const size_t r = (first + i) / group, h = (first + i) % group;
       q[i] = args.q.row<float>(task.row + static_cast<int64_t>(r)) + (static_cast<size_t>(task.kv_head) * group + h) * dim;
     }
-    float* out = logits + first * width;
-    if (n >= 6) {
-      Logits<6>(q, dim, keys, most, args.scale, out, width);
-      first += 6;
-    } else if (n >= 4) {
-      Logits<4>(q, dim, keys, most, args.scale, out, width);
-      first += 4;
-    } else if (n >= 2) {
-      Logits<2>(q, dim, keys, most, args.scale, out, width);
-      first += 2;
-    } else {
-      Logits<1>(q, dim, keys, most, args.scale, out, width);
-      first += 1;
-    }
-  }
+    Logits<kRows>(q, dim, keys, most, args.scale, logits + first * width, width);
+  });
   for (int32_t r = 0; r < task.rows; ++r) {
     const auto windows = static_cast<size_t>(args.rows[static_cast<size_t>(task.row + r)].windows);
     if (windows == 0) continue;

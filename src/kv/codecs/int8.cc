@@ -114,7 +114,8 @@ template <typename T>
 Status DecodeAs(const BlockLayout& layout, const std::byte* in, std::byte* block) {
   const Parts parts(layout);
   const ops::KvRow first = layout.Row(block, 0);
-  NOSA_RETURN_IF_ERROR(DecodeMatrix("key", static_cast<T*>(first.k), layout.block_size, layout.k_dim, in, in + parts.k));
+  NOSA_RETURN_IF_ERROR(
+      DecodeMatrix("key", static_cast<T*>(first.k), layout.block_size, layout.k_dim, in, in + parts.k));
   NOSA_RETURN_IF_ERROR(DecodeMatrix("value", static_cast<T*>(first.v), layout.block_size, layout.v_dim,
                                     in + parts.tokens * sizeof(float), in + parts.v));
   if (layout.has_importance) std::memcpy(first.s, in + parts.s, layout.SBytes());
@@ -126,8 +127,8 @@ class Int8Codec final : public KvCodec {
   std::string_view name() const override { return "int8"; }
   bool lossless() const override { return false; }
   size_t EncodedBytes(const BlockLayout& layout) const override { return Parts(layout).end; }
-  // Ceiling: half a step of max / 127, then a rounding to bf16 (half of 2^-7) and two to f32. Floor: a tenth of that half
-  // step: the worst of a block's values is nearly half a step off unless its rows have next to no values.
+  // Ceiling: half a step of max / 127, then a rounding to bf16 (half of 2^-7) and two to f32. Floor: a tenth of that
+  // half step: the worst of a block's values is nearly half a step off unless its rows have next to no values.
   ErrorBound Error() const override { return {0.05 / 127, 0.5 / 127 + 0x1p-8 + 0x1p-20}; }
 
   Status Encode(const BlockLayout& layout, ConstBytes block, MutableBytes out) const override {

@@ -34,8 +34,13 @@ std::vector<float> RoundTrip(const std::vector<float>& row) {
 
 TEST(Int8Codec, SizeIsOneBytePerValueAndOneScalePerRow) {
   const auto codec = MakeCodec("int8").value();
-  const BlockLayout layout = {
-      .layers = 2, .kv_heads = 3, .block_size = 64, .k_dim = 128, .v_dim = 96, .dtype = DType::kBF16, .has_importance = true};
+  const BlockLayout layout = {.layers = 2,
+                              .kv_heads = 3,
+                              .block_size = 64,
+                              .k_dim = 128,
+                              .v_dim = 96,
+                              .dtype = DType::kBF16,
+                              .has_importance = true};
   EXPECT_EQ(codec->EncodedBytes(layout), 64u * (128 + 96 + 4 + 4 + 4));
 }
 
@@ -58,7 +63,8 @@ TEST(Int8Codec, WhatIsNotFiniteComesBackAsNanAndSpoilsNoOther) {
 // themselves are rounded.
 TEST(Int8Codec, TheEndsOfTheRangeOfFloat) {
   constexpr float kMax = std::numeric_limits<float>::max(), kTiny = std::numeric_limits<float>::denorm_min();
-  for (const float max : {kMax, std::nextafter(kMax, 0.0f), kTiny, 50 * kTiny, 64 * kTiny, 190 * kTiny, 1e-40f, 1e-37f}) {
+  for (const float max :
+       {kMax, std::nextafter(kMax, 0.0f), kTiny, 50 * kTiny, 64 * kTiny, 190 * kTiny, 1e-40f, 1e-37f}) {
     const std::vector<float> row = {max, -max, max / 2, 0};
     const std::vector<float> back = RoundTrip(row);
     for (size_t i = 0; i < row.size(); ++i) {

@@ -17,7 +17,8 @@ class RawCodec final : public KvCodec {
   Status Encode(const BlockLayout& layout, ConstBytes block, MutableBytes out) const override {
     const size_t bytes = layout.BlockBytes();
     if (block.size() != bytes || out.size() != bytes) {
-      return InvalidArgument("raw: expected a block and room of {} bytes, found {} and {}", bytes, block.size(), out.size());
+      return InvalidArgument("raw: expected a block and room of {} bytes, found {} and {}", bytes, block.size(),
+                             out.size());
     }
     std::memcpy(out.data(), block.data(), bytes);
     return Status::Ok();

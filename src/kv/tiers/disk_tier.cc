@@ -20,7 +20,8 @@ uint64_t ReserveBytes(uint64_t free_bytes) { return std::min(free_bytes / 16, kG
 
 class DiskTier final : public Tier {
  public:
-  DiskTier(std::string location, uint64_t capacity_bytes, io::File file, bool is_direct, std::unique_ptr<io::AsyncIo> io)
+  DiskTier(std::string location, uint64_t capacity_bytes, io::File file, bool is_direct,
+           std::unique_ptr<io::AsyncIo> io)
       : location_(std::move(location)),
         capacity_bytes_(capacity_bytes),
         file_(std::move(file)),
@@ -101,11 +102,12 @@ class DiskTier final : public Tier {
   void Submit(io::AsyncRequest::Kind kind, PageId page, uint64_t offset, MutableBytes memory, uint64_t tag) {
     NOSA_CHECK(Held(page), "page {} holds nothing", page.value);
     NOSA_CHECK(offset <= page_bytes_ && memory.size() <= page_bytes_ - offset,
-               "expected a transfer within a page of {} bytes, found {} bytes from {}", page_bytes_, memory.size(), offset);
+               "expected a transfer within a page of {} bytes, found {} bytes from {}", page_bytes_, memory.size(),
+               offset);
     const auto address = reinterpret_cast<uintptr_t>(memory.data());
     NOSA_CHECK((offset | memory.size() | address) % alignment_ == 0,
-               "expected multiples of {} bytes, found {} bytes from {} at address {:#x}", alignment_, memory.size(), offset,
-               address);
+               "expected multiples of {} bytes, found {} bytes from {} at address {:#x}", alignment_, memory.size(),
+               offset, address);
     const io::AsyncRequest request = {.kind = kind,
                                       .fd = file_.fd(),
                                       .offset = Begin(page) + offset,
@@ -130,7 +132,8 @@ class DiskTier final : public Tier {
       rc = ::fallocate(file_.fd(), kMode, static_cast<off_t>(begin), static_cast<off_t>(page_bytes_));
     } while (rc != 0 && errno == EINTR);
     // Where holes do not exist the page's space serves its next contents, and stays below the capacity all the same.
-    if (rc != 0 && errno != EOPNOTSUPP) LogWarn("disk in {}: cannot give back a page: {}", location_, std::strerror(errno));
+    if (rc != 0 && errno != EOPNOTSUPP)
+      LogWarn("disk in {}: cannot give back a page: {}", location_, std::strerror(errno));
   }
 
   const std::string location_;
@@ -140,7 +143,7 @@ class DiskTier final : public Tier {
   const uint64_t alignment_;
   uint64_t page_bytes_ = 0;
   uint64_t held_pages_ = 0;
-  std::vector<bool> held_;  // by page: written and not freed
+  std::vector<bool> held_;           // by page: written and not freed
   std::unique_ptr<io::AsyncIo> io_;  // last, so that it ends first: it waits for transfers of file_
 };
 

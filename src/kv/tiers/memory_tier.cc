@@ -91,13 +91,15 @@ class MemoryTier final : public Tier {
     std::unique_ptr<std::byte[]>& memory = At(transfer.page);
     if (transfer.write.empty()) {
       if (memory == nullptr) return IoError("memory: page {} holds nothing", transfer.page.value);
-      if (!transfer.read.empty()) std::memcpy(transfer.read.data(), memory.get() + transfer.offset, transfer.read.size());
+      if (!transfer.read.empty())
+        std::memcpy(transfer.read.data(), memory.get() + transfer.offset, transfer.read.size());
       return Status::Ok();
     }
     if (memory == nullptr) {
       memory.reset(new (std::nothrow) std::byte[page_bytes_]);
       if (memory == nullptr) {
-        return ResourceExhausted("memory: a page takes {} bytes, the system gave none beyond {}", page_bytes_, used_bytes());
+        return ResourceExhausted("memory: a page takes {} bytes, the system gave none beyond {}", page_bytes_,
+                                 used_bytes());
       }
       ++held_;
     }

@@ -48,7 +48,8 @@ void MergeInto(const PartialStates& states, int64_t i, const Part& part) {
   states.l[i] = static_cast<float>(static_cast<double>(states.l[i]) * ours + part.sum * theirs);
   for (int64_t d = 0; d < states.v_dim; ++d) {
     float& acc = states.acc[i * states.v_dim + d];
-    acc = static_cast<float>(static_cast<double>(acc) * ours + part.acc[static_cast<size_t>(d)] * theirs);
+    const double added = part.acc[static_cast<size_t>(d)] * theirs;
+    acc = static_cast<float>(old == -INFINITY ? added : static_cast<double>(acc) * ours + added);
   }
 }
 

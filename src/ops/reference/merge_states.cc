@@ -20,7 +20,8 @@ void MergeHead(const PartialStates& states, std::span<const int32_t> order, int 
     const double ours = std::exp(max - m), theirs = std::exp(static_cast<double>(states.m[i]) - m);
     sum = sum * ours + static_cast<double>(states.l[i]) * theirs;
     for (size_t d = 0; d < acc.size(); ++d) {
-      acc[d] = acc[d] * ours + static_cast<double>(states.acc[i * states.v_dim + static_cast<int64_t>(d)]) * theirs;
+      const double part = static_cast<double>(states.acc[i * states.v_dim + static_cast<int64_t>(d)]);
+      acc[d] = max == -INFINITY ? part : acc[d] * ours + part * theirs;
     }
     max = m;
   }

@@ -30,10 +30,17 @@ class CodecConformance : public testing::TestWithParam<CodecCase> {
   // Block 1, one value, odd sizes, keys and values of different width, with and without importance.
   static std::vector<BlockLayout> Layouts() {
     std::vector<BlockLayout> layouts;
-    for (const auto& [block, k, v] : {std::array{1, 1, 1}, {1, 8, 8}, {3, 7, 5}, {5, 1, 9}, {16, 64, 32}, {64, 128, 128}, {65, 33, 96}}) {
+    for (const auto& [block, k, v] :
+         {std::array{1, 1, 1}, {1, 8, 8}, {3, 7, 5}, {5, 1, 9}, {16, 64, 32}, {64, 128, 128}, {65, 33, 96}}) {
       for (const DType dtype : {DType::kF32, DType::kBF16}) {
         for (const bool importance : {false, true}) {
-          layouts.push_back({.layers = 2, .kv_heads = 2, .block_size = block, .k_dim = k, .v_dim = v, .dtype = dtype, .has_importance = importance});
+          layouts.push_back({.layers = 2,
+                             .kv_heads = 2,
+                             .block_size = block,
+                             .k_dim = k,
+                             .v_dim = v,
+                             .dtype = dtype,
+                             .has_importance = importance});
         }
       }
     }
@@ -41,7 +48,8 @@ class CodecConformance : public testing::TestWithParam<CodecCase> {
   }
 
   static std::string Text(const BlockLayout& l) {
-    return fmt::format("block {} of {}+{} {}{}", l.block_size, l.k_dim, l.v_dim, DTypeName(l.dtype), l.has_importance ? " with s" : "");
+    return fmt::format("block {} of {}+{} {}{}", l.block_size, l.k_dim, l.v_dim, DTypeName(l.dtype),
+                       l.has_importance ? " with s" : "");
   }
 
   // Normal values; every row at a scale of its own, as tokens differ.
@@ -52,7 +60,8 @@ class CodecConformance : public testing::TestWithParam<CodecCase> {
     for (int t = 0; t < layout.block_size; ++t) {
       const ops::KvRow row = layout.Row(block.data(), t);
       const float scale = std::exp2(3 * rng.Normal(n++));
-      for (int i = 0; i < layout.k_dim; ++i) StoreFloat(row.k, layout.dtype, static_cast<size_t>(i), scale * rng.Normal(n++));
+      for (int i = 0; i < layout.k_dim; ++i)
+        StoreFloat(row.k, layout.dtype, static_cast<size_t>(i), scale * rng.Normal(n++));
       for (int i = 0; i < layout.v_dim; ++i) StoreFloat(row.v, layout.dtype, static_cast<size_t>(i), rng.Normal(n++));
       if (row.s != nullptr) *row.s = t % 3 == 2 ? -INFINITY : 1000 * rng.Normal(n++);
     }

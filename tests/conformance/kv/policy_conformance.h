@@ -28,7 +28,9 @@ class PolicyConformance : public testing::TestWithParam<PolicyCase> {
   // A policy and what it was told: random lives of slots, the same for the same seed.
   class Replay {
    public:
-    Replay(std::unique_ptr<EvictionPolicy> policy, uint64_t seed) : policy_(std::move(policy)), rng_(seed) { Resize(6); }
+    Replay(std::unique_ptr<EvictionPolicy> policy, uint64_t seed) : policy_(std::move(policy)), rng_(seed) {
+      Resize(6);
+    }
 
     // One random event; checks what must hold of the victim, and returns it.
     int Step() {

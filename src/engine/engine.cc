@@ -1,0 +1,387 @@
+#include "engine/engine.h"
+
+#include <algorithm>
+
+#include "attention/summaries.h"
+#include "base/check.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "engine/sequence.h"
+
+namespace nosa::engine {
+namespace {
+
+// Repairs of one step before the disk is called broken: each repair replaces a block by fresh bytes, so more than a few
+// in a row means that whatever is written comes back damaged.
+constexpr int kMostRepairs = 64;
+
+}  // namespace
+
+Engine::Engine(std::shared_ptr<const model::Model> model, std::shared_ptr<const text::Tokenizer> tokenizer, EngineOptions options,
+               ops::Backend* backend)
+    : model_(std::move(model)),
+      tokenizer_(std::move(tokenizer)),
+      options_(std::move(options)),
+      backend_(backend),
+      workspace_(backend),
+      sampler_(backend) {}
+
+Engine::~Engine() = default;
+
+Result<std::unique_ptr<Engine>> Engine::Create(std::shared_ptr<const model::Model> model, std::shared_ptr<const text::Tokenizer> tokenizer,
+                                               EngineOptions options, ops::Backend* backend) {
+  const int block = model->attention_config().block_size;
+  if (options.prefill_chunk <= 0 || options.prefill_chunk % block != 0) {
+    return InvalidArgument("the prefill chunk must be a multiple of the block of {} tokens, found {}", block, options.prefill_chunk);
+  }
+  std::unique_ptr<Engine> engine(new Engine(std::move(model), std::move(tokenizer), std::move(options), backend));
+  EngineOptions& o = engine->options_;
+  kv::StoreOptions store;
+  store.layout = engine->model_->block_layout();
+  store.host_budget_bytes = o.host_budget_bytes;
+  store.policy = o.kv_policy;
+  store.codec = o.kv_codec;
+  store.binding = engine->model_->binding();
+  store.max_append_tokens = o.prefill_chunk;
+  store.min_slots_per_lane = engine->model_->MinSlotsPerLane();
+  if (!o.cold_tier.empty()) {
+    NOSA_ASSIGN_OR_RETURN(store.cold, kv::MakeTier(o.cold_tier, o.cold));
+  }
+  NOSA_ASSIGN_OR_RETURN(engine->store_, kv::KvStore::Create(std::move(store), backend));
+  NOSA_ASSIGN_OR_RETURN(engine->attention_, attention::AttentionRunner::Create(engine->model_->attention_config(), o.attention,
+                                                                              engine->store_.get(), backend));
+  return engine;
+}
+
+Sequence& Engine::At(RequestId id) const {
+  const size_t i = static_cast<size_t>(id.value);
+  NOSA_CHECK(i < sequences_.size() && sequences_[i] != nullptr, "request {} does not exist", id.value);
+  return *sequences_[i];
+}
+
+Status Engine::Validate(const Request& request, size_t present) const {
+  NOSA_RETURN_IF_ERROR(request.sampling.Validate());
+  if (request.max_tokens < 0) return InvalidArgument("max_tokens must not be negative, found {}", request.max_tokens);
+  if (!request.stop.empty() && tokenizer_ == nullptr) return InvalidArgument("stop strings need a tokenizer, this model directory has none");
+  for (const std::string& stop : request.stop) {
+    if (stop.empty()) return InvalidArgument("a stop string must not be empty");
+  }
+  const int64_t total = static_cast<int64_t>(present) + request.max_tokens;
+  if (total > model_->config().max_position) {
+    return InvalidArgument("the model reads at most {} tokens, the prompt has {} and {} more are asked for", model_->config().max_position,
+                           present, request.max_tokens);
+  }
+  return Status::Ok();
+}
+
+namespace {
+
+Status CheckIds(std::span<const TokenId> ids, int vocab) {
+  for (size_t i = 0; i < ids.size(); ++i) {
+    if (ids[i] >= 0 && ids[i] < vocab) continue;
+    return InvalidArgument("token id {} at place {} is outside the vocabulary of {}", ids[i], i, vocab);
+  }
+  return Status::Ok();
+}
+
+// Starts an answer to what `tokens` now holds.
+void BeginAnswer(Sequence* sequence, Request request, std::shared_ptr<const text::Tokenizer> tokenizer) {
+  sequence->request = std::move(request);
+  sequence->phase = Phase::kPrompt;
+  sequence->prompt_end = sequence->answer_begin = static_cast<int>(sequence->tokens.size());
+  sequence->cancelled = false;
+  sequence->result = RequestResult();
+  sequence->result.prompt_tokens = sequence->prompt_end;
+  sequence->hash = StreamHash();
+  sequence->held.clear();
+  if (tokenizer) sequence->detokenizer = std::make_unique<text::StreamingDetokenizer>(std::move(tokenizer));
+}
+
+}  // namespace
+
+Result<RequestId> Engine::Submit(Request request) {
+  if (request.prompt.empty()) return InvalidArgument("the prompt has no tokens");
+  NOSA_RETURN_IF_ERROR(CheckIds(request.prompt, model_->config().vocab_size));
+  NOSA_RETURN_IF_ERROR(Validate(request, request.prompt.size()));
+  const int reserve = std::max(request.reserve_tokens, static_cast<int>(request.prompt.size()) + request.max_tokens);
+  auto sequence = std::make_unique<Sequence>();
+  NOSA_ASSIGN_OR_RETURN(sequence->kv, store_->Open(model_->SequenceNeeds(reserve)));
+  attention_->ForgetTrace(sequence->kv);
+  sequence->tokens = request.prompt;
+  BeginAnswer(sequence.get(), std::move(request), tokenizer_);
+  size_t i = 0;
+  while (i < sequences_.size() && sequences_[i] != nullptr) ++i;
+  if (i == sequences_.size()) sequences_.emplace_back();
+  sequence->id = RequestId(static_cast<int32_t>(i));
+  sequences_[i] = std::move(sequence);
+  return RequestId(static_cast<int32_t>(i));
+}
+
+Status Engine::Continue(RequestId id, int keep, std::vector<TokenId> tokens, Request request) {
+  Sequence& sequence = At(id);
+  NOSA_CHECK(sequence.phase == Phase::kFinished, "request {} is continued before it finished", id.value);
+  if (tokens.empty()) return InvalidArgument("a continuation has no tokens");
+  NOSA_RETURN_IF_ERROR(CheckIds(tokens, model_->config().vocab_size));
+  NOSA_CHECK(keep >= 0 && keep <= static_cast<int>(sequence.tokens.size()), "cannot keep {} of {} tokens", keep, sequence.tokens.size());
+  const size_t total = static_cast<size_t>(keep) + tokens.size();
+  NOSA_RETURN_IF_ERROR(Validate(request, total));
+  const int64_t admitted = store_->max_tokens(sequence.kv);
+  if (static_cast<int64_t>(total) + request.max_tokens > admitted) {
+    return ResourceExhausted("the sequence was admitted for {} tokens, {} are needed", admitted, total + static_cast<size_t>(request.max_tokens));
+  }
+  if (keep < store_->length(sequence.kv)) NOSA_RETURN_IF_ERROR(CutTo(sequence, keep));
+  sequence.tokens.resize(static_cast<size_t>(keep));
+  sequence.tokens.insert(sequence.tokens.end(), tokens.begin(), tokens.end());
+  BeginAnswer(&sequence, std::move(request), tokenizer_);
+  return Status::Ok();
+}
+
+bool Engine::HasWork() const {
+  return std::any_of(sequences_.begin(), sequences_.end(), [](const auto& s) { return s != nullptr && s->phase != Phase::kFinished; });
+}
+
+void Engine::Cancel(RequestId id) { At(id).cancelled = true; }
+const RequestResult& Engine::result(RequestId id) const { return At(id).result; }
+const std::vector<TokenId>& Engine::tokens(RequestId id) const { return At(id).tokens; }
+
+void Engine::Release(RequestId id) {
+  Sequence& sequence = At(id);
+  NOSA_CHECK(sequence.phase == Phase::kFinished, "request {} is released before it finished", id.value);
+  if (sequence.kv.valid()) store_->Close(sequence.kv);
+  sequences_[static_cast<size_t>(id.value)].reset();
+}
+
+EngineStats Engine::stats() const {
+  return {store_->stats(), attention_->decode_locality(), attention_->prefill_locality(), recomputed_blocks_};
+}
+
+Status Engine::Step(std::vector<Event>* events) {
+  for (const auto& sequence : sequences_) {
+    if (sequence != nullptr && sequence->cancelled && sequence->phase != Phase::kFinished) {
+      Finish(*sequence, FinishReason::kCancelled, Status::Ok(), events);
+    }
+  }
+  // Answers first: a sequence whose prompt ends in this step has its first token from the prompt's logits already.
+  StepDecode(events);
+  for (size_t i = 0; i < sequences_.size(); ++i) {
+    Sequence* sequence = sequences_[(next_prefill_ + i) % sequences_.size()].get();
+    if (sequence == nullptr || sequence->phase != Phase::kPrompt) continue;
+    next_prefill_ = (next_prefill_ + i + 1) % sequences_.size();
+    StepPrefill(*sequence, events);
+    break;
+  }
+  return Status::Ok();
+}
+
+model::ForwardCall Engine::Call(std::span<const attention::Segment> segments, std::span<const int32_t> positions, bool prefill,
+                                attention::SelectionRecord* record) {
+  return {backend_, attention_.get(), &workspace_, {segments, positions, prefill, record}};
+}
+
+TensorView Engine::Logits(int rows) {
+  if (rows == 0) return {};
+  const Shape shape = {rows, model_->config().vocab_size};
+  const size_t bytes = static_cast<size_t>(shape.elements()) * sizeof(float);
+  if (logits_.size() < bytes) {
+    Result<Buffer> grown = backend_->Allocate(bytes, backend_->compute_memory());
+    NOSA_CHECK(grown.ok(), "{}", grown.status().ToString());
+    logits_ = std::move(grown).value();
+  }
+  return TensorView(logits_.data(), DType::kF32, shape);
+}
+
+// The next `tokens` tokens of one sequence in one pass.
+Status Engine::RunChunk(Sequence& sequence, int tokens, bool prefill, TensorView logits, attention::SelectionRecord* record) {
+  const int first = store_->length(sequence.kv);
+  NOSA_RETURN_IF_ERROR(store_->BeginAppend(sequence.kv, tokens));
+  store_->NextStep();
+  const attention::Segment segment = {sequence.kv, 0, tokens, first};
+  std::vector<int32_t> positions(static_cast<size_t>(tokens));
+  for (int i = 0; i < tokens; ++i) positions[static_cast<size_t>(i)] = first + i;
+  const std::span<const TokenId> ids(sequence.tokens.data() + first, static_cast<size_t>(tokens));
+  NOSA_RETURN_IF_ERROR(model_->Forward(Call({&segment, 1}, positions, prefill, record), ids, logits));
+  store_->CommitAppend(sequence.kv);
+  sequence.passes.Add(first, tokens, prefill);
+  return Status::Ok();
+}
+
+void Engine::StepPrefill(Sequence& sequence, std::vector<Event>* events) {
+  const Stopwatch watch;
+  const int done = store_->length(sequence.kv);
+  const int chunk = options_.prefill_chunk;
+  const int end = std::min(sequence.prompt_end, (done / chunk + 1) * chunk);
+  const bool last = end == sequence.prompt_end;
+  const int wanted_from = sequence.prompt_end - sequence.request.prompt_logits;
+  const int wanted = std::max(0, end - std::max(done, wanted_from));
+  const TensorView logits = Logits(std::max(wanted, last && sequence.request.max_tokens > 0 ? 1 : 0));
+  attention::SelectionRecord* record = wanted > 0 && sequence.request.record_selection ? &record_ : nullptr;
+  const Status status = WithRepair(sequence, [&] { return RunChunk(sequence, end - done, true, logits, record); });
+  sequence.result.prefill_seconds += watch.Seconds();
+  sequence.result.prefill_tokens += end - done;
+  if (!status.ok()) return Finish(sequence, FinishReason::kError, status, events);
+
+  events->push_back({.kind = Event::Kind::kPromptProgress, .request = sequence.id, .prompt_done = end, .prompt_tokens = sequence.prompt_end});
+  if (wanted > 0) {
+    events->push_back({.kind = Event::Kind::kPromptLogits, .request = sequence.id, .first_pos = end - wanted, .logits = logits,
+                       .selection = record, .selection_first_row = end - wanted - done});
+  }
+  if (!last) return;
+  if (sequence.request.max_tokens == 0) return Finish(sequence, FinishReason::kLength, Status::Ok(), events);
+  sequence.phase = Phase::kAnswer;
+  Emit(sequence, {logits.row<float>(logits.rows() - 1), static_cast<size_t>(model_->config().vocab_size)}, events);
+}
+
+Status Engine::ForwardDecode(std::span<Sequence* const> batch, TensorView logits) {
+  std::vector<attention::Segment> segments;
+  std::vector<int32_t> positions;
+  std::vector<TokenId> ids;
+  store_->NextStep();
+  for (Sequence* sequence : batch) {
+    const int pos = store_->length(sequence->kv);
+    NOSA_RETURN_IF_ERROR(store_->BeginAppend(sequence->kv, 1));
+    segments.push_back({sequence->kv, static_cast<int32_t>(positions.size()), 1, pos});
+    positions.push_back(pos);
+    ids.push_back(sequence->tokens[static_cast<size_t>(pos)]);
+  }
+  NOSA_RETURN_IF_ERROR(model_->Forward(Call(segments, positions, false, nullptr), ids, logits));
+  for (size_t i = 0; i < batch.size(); ++i) {
+    store_->CommitAppend(batch[i]->kv);
+    batch[i]->passes.Add(positions[i], 1, false);
+  }
+  return Status::Ok();
+}
+
+void Engine::StepDecode(std::vector<Event>* events) {
+  std::vector<Sequence*> batch;
+  for (const auto& sequence : sequences_) {
+    if (sequence != nullptr && sequence->phase == Phase::kAnswer) batch.push_back(sequence.get());
+  }
+  if (batch.empty()) return;
+  const Stopwatch watch;
+  const TensorView logits = Logits(static_cast<int>(batch.size()));
+  Status status;
+  for (int attempt = 0; attempt <= kMostRepairs; ++attempt) {
+    status = ForwardDecode(batch, logits);
+    if (status.ok() || status.code() != StatusCode::kDataLoss) break;
+    // Every sequence of the step has extended its running sums by the token that did not come through.
+    for (Sequence* sequence : batch) {
+      const Status repaired = Repair(*sequence);
+      if (!repaired.ok()) status = repaired;
+    }
+    if (status.code() != StatusCode::kDataLoss) break;
+  }
+  const double seconds = watch.Seconds();
+  for (size_t i = 0; i < batch.size(); ++i) {
+    batch[i]->result.decode_seconds += seconds;
+    ++batch[i]->result.decode_tokens;
+    if (!status.ok()) {
+      Finish(*batch[i], FinishReason::kError, status, events);
+      continue;
+    }
+    Emit(*batch[i], {logits.row<float>(static_cast<int64_t>(i)), static_cast<size_t>(model_->config().vocab_size)}, events);
+  }
+}
+
+// Runs `attempt`; when it meets a damaged block, computes that block again and runs it once more.
+Status Engine::WithRepair(Sequence& sequence, const std::function<Status()>& attempt) {
+  Status status = attempt();
+  for (int repairs = 0; status.code() == StatusCode::kDataLoss && repairs < kMostRepairs; ++repairs) {
+    NOSA_RETURN_IF_ERROR(Repair(sequence));
+    status = attempt();
+  }
+  return status;
+}
+
+// Brings a sequence back to its committed length with every block sound. What is damaged is made again by the passes
+// that made it, from a block boundary before the damage on: the same passes give the same bits.
+Status Engine::Repair(Sequence& sequence) {
+  const int goal = store_->length(sequence.kv);
+  const std::vector<Pass> all = sequence.passes.passes();
+  for (int repairs = 0; repairs < kMostRepairs; ++repairs) {
+    const int length = store_->length(sequence.kv);
+    const BlockId lost = store_->TakeLostBlock(sequence.kv);
+    int restart = length;
+    if (lost.valid()) {
+      restart = sequence.passes.RestartBefore(lost.value * store_->layout().block_size, store_->layout().block_size);
+      LogWarn("block {} came back damaged: computing tokens {} to {} again", lost.value, restart, goal);
+      ++recomputed_blocks_;
+      NOSA_RETURN_IF_ERROR(store_->Truncate(sequence.kv, restart));
+      sequence.passes.Cut(restart);
+    }
+    attention_->ForgetTrace(sequence.kv);
+    Status status = attention::RestoreRunningSums(model_->attention_config(), *store_, sequence.kv, *backend_);
+    PassLog log;
+    for (const Pass& pass : all) log.Add(pass.first, pass.tokens, pass.prefill);
+    for (const Pass& pass : log.From(restart)) {
+      const int step = pass.prefill ? pass.tokens : 1;
+      for (int done = 0; done < pass.tokens && status.ok(); done += step) status = RunChunk(sequence, step, pass.prefill, {}, nullptr);
+    }
+    if (status.ok()) return Status::Ok();
+    if (status.code() != StatusCode::kDataLoss) return status;
+  }
+  return DataLoss("blocks of this sequence came back damaged {} times in a row: the KV disk does not keep what is written", kMostRepairs);
+}
+
+// Truncates to `tokens`, which may lie inside a block that is to be read again and may be damaged.
+Status Engine::CutTo(Sequence& sequence, int tokens) {
+  for (int repairs = 0; repairs < kMostRepairs; ++repairs) {
+    Status status = store_->Truncate(sequence.kv, tokens);
+    if (status.ok()) {
+      sequence.passes.Cut(tokens);
+      attention_->ForgetTrace(sequence.kv);
+      status = attention::RestoreRunningSums(model_->attention_config(), *store_, sequence.kv, *backend_);
+      if (status.code() == StatusCode::kDataLoss) status = Repair(sequence);
+      return status;
+    }
+    if (status.code() != StatusCode::kDataLoss) return status;
+    NOSA_RETURN_IF_ERROR(Repair(sequence));
+  }
+  return DataLoss("the block of token {} came back damaged {} times in a row", tokens, kMostRepairs);
+}
+
+void Engine::Emit(Sequence& sequence, std::span<const float> logits, std::vector<Event>* events) {
+  sequence.hash.Update(std::as_bytes(logits));
+  sequence.result.fingerprint = sequence.hash.Digest();
+  const TokenPos pos = static_cast<TokenPos>(sequence.tokens.size());
+  const TokenId token = sampler_.Sample(logits, sequence.request.sampling, sequence.tokens, pos);
+  const std::vector<TokenId>& eos = model_->config().eos_tokens;
+  if (!sequence.request.ignore_eos && std::find(eos.begin(), eos.end(), token) != eos.end()) {
+    return Finish(sequence, FinishReason::kEos, Status::Ok(), events);
+  }
+  sequence.tokens.push_back(token);
+  sequence.result.ids.push_back(token);
+  Event event = {.kind = Event::Kind::kToken, .request = sequence.id, .token = token};
+  bool stopped = false;
+  if (sequence.detokenizer != nullptr) {
+    sequence.held += sequence.detokenizer->Push(token);
+    const size_t certain = CertainText(sequence.held, sequence.request.stop, &stopped);
+    event.text = sequence.held.substr(0, certain);
+    sequence.held.erase(0, stopped ? sequence.held.size() : certain);
+    sequence.result.text += event.text;
+  }
+  events->push_back(std::move(event));
+  if (stopped) return Finish(sequence, FinishReason::kStop, Status::Ok(), events);
+  if (static_cast<int>(sequence.tokens.size()) - sequence.answer_begin >= sequence.request.max_tokens) {
+    Finish(sequence, FinishReason::kLength, Status::Ok(), events);
+  }
+}
+
+void Engine::Finish(Sequence& sequence, FinishReason reason, Status error, std::vector<Event>* events) {
+  Event event = {.kind = Event::Kind::kFinished, .request = sequence.id, .reason = reason, .error = error};
+  if (sequence.detokenizer != nullptr && reason != FinishReason::kStop) {
+    event.text = sequence.held + sequence.detokenizer->Finish();
+    sequence.result.text += event.text;
+  }
+  sequence.held.clear();
+  sequence.phase = Phase::kFinished;
+  sequence.result.reason = reason;
+  sequence.result.error = std::move(error);
+  // What failed or was given up holds nothing longer than it must.
+  if (reason == FinishReason::kError || !sequence.request.keep_open) {
+    store_->Close(sequence.kv);
+    sequence.kv = SeqId();
+  }
+  events->push_back(std::move(event));
+}
+
+}  // namespace nosa::engine

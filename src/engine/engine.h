@@ -1,0 +1,111 @@
+// Requests to tokens: a batch of sequences of any lengths, advanced a step at a time.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/hash.h"
+#include "engine/request.h"
+#include "kv/store.h"
+#include "model/model.h"
+#include "text/tokenizer.h"
+
+namespace nosa::engine {
+
+struct Sequence;
+
+struct EngineOptions {
+  attention::AttentionOptions attention;
+  uint64_t host_budget_bytes = kv::kNoLimit;
+  std::string kv_policy = "importance-lru";
+  std::string kv_codec = "raw";
+  // Where blocks go that do not fit; empty: nowhere. By tier name and options, made at Create.
+  std::string cold_tier;
+  kv::TierOptions cold;
+  // Tokens of a prompt read at once, in pieces cut at multiples of this from the sequence's start. Part of what an
+  // answer's bits depend on.
+  int prefill_chunk = 512;
+};
+
+struct EngineStats {
+  kv::StoreStats kv;
+  attention::LocalityStats decode_locality, prefill_locality;
+  uint64_t recomputed_blocks = 0;  // damaged blocks whose contents were computed again
+};
+
+// One caller thread. Every step runs the next piece of one waiting prompt and one token of every answering sequence.
+// Which sequences share a step changes nothing in any of them.
+class Engine {
+ public:
+  // `tokenizer` may be null: then there is no text, and stop strings are refused. Fails as KvStore::Create and
+  // AttentionRunner::Create. `backend` outlives the engine.
+  static Result<std::unique_ptr<Engine>> Create(std::shared_ptr<const model::Model> model, std::shared_ptr<const text::Tokenizer> tokenizer,
+                                                EngineOptions options, ops::Backend* backend);
+  ~Engine();
+
+  // Validates and admits. kInvalidArgument: empty prompt, ids outside the vocabulary (names the first), more tokens
+  // than the model's positions, bad sampling values. kResourceExhausted as KvStore::Open.
+  Result<RequestId> Submit(Request request);
+
+  // After kFinished of a request with keep_open: forgets the tokens from position `keep` on (of prompt + generated),
+  // appends `tokens` (not empty) and answers again under `request`'s sampling, max_tokens, stop, prompt_logits
+  // settings (its prompt is ignored). Results start anew, the fingerprint too.
+  Status Continue(RequestId id, int keep, std::vector<TokenId> tokens, Request request);
+
+  bool HasWork() const;
+  // Appends what happened to `events`. An error that concerns one request ends that request (kFinished, kError); the
+  // Status returned is for what no request can survive.
+  Status Step(std::vector<Event>* events);
+  // Ends it before the next step: its last event is kFinished with kCancelled.
+  void Cancel(RequestId id);
+
+  // Valid until Release.
+  const RequestResult& result(RequestId id) const;
+  // Prompt and generated tokens that are, or are about to be, in the cache.
+  const std::vector<TokenId>& tokens(RequestId id) const;
+  // Gives back everything the request holds. It must have finished.
+  void Release(RequestId id);
+
+  EngineStats stats() const;
+  const kv::KvStore& store() const { return *store_; }
+  kv::KvStore& store() { return *store_; }
+  const model::Model& model() const { return *model_; }
+
+ private:
+  Engine(std::shared_ptr<const model::Model> model, std::shared_ptr<const text::Tokenizer> tokenizer, EngineOptions options, ops::Backend* backend);
+
+  Status Validate(const Request& request, size_t present) const;
+  void StepPrefill(Sequence& sequence, std::vector<Event>* events);
+  void StepDecode(std::vector<Event>* events);
+  Status RunChunk(Sequence& sequence, int tokens, bool prefill, TensorView logits, attention::SelectionRecord* record);
+  Status ForwardDecode(std::span<Sequence* const> batch, TensorView logits);
+  Status WithRepair(Sequence& sequence, const std::function<Status()>& attempt);
+  Status Repair(Sequence& sequence);
+  Status CutTo(Sequence& sequence, int tokens);
+  void Emit(Sequence& sequence, std::span<const float> logits, std::vector<Event>* events);
+  void Finish(Sequence& sequence, FinishReason reason, Status error, std::vector<Event>* events);
+  model::ForwardCall Call(std::span<const attention::Segment> segments, std::span<const int32_t> positions, bool prefill,
+                          attention::SelectionRecord* record);
+  TensorView Logits(int rows);
+  Sequence& At(RequestId id) const;
+
+  std::shared_ptr<const model::Model> model_;
+  std::shared_ptr<const text::Tokenizer> tokenizer_;
+  EngineOptions options_;
+  ops::Backend* backend_;
+  std::unique_ptr<kv::KvStore> store_;
+  std::unique_ptr<attention::AttentionRunner> attention_;
+  model::Workspace workspace_;
+  Sampler sampler_;
+  std::vector<std::unique_ptr<Sequence>> sequences_;  // by RequestId; null: free
+  size_t next_prefill_ = 0;  // whose turn it is to have its prompt read
+  Buffer logits_;
+  attention::SelectionRecord record_;
+  uint64_t recomputed_blocks_ = 0;
+};
+
+}  // namespace nosa::engine

@@ -1,0 +1,70 @@
+// What a caller asks of the engine, and what it gets back.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "attention/layer.h"
+#include "base/ids.h"
+#include "engine/sampling.h"
+#include "tensor/view.h"
+
+namespace nosa::engine {
+
+using RequestId = Id<struct RequestTag>;
+
+struct Request {
+  std::vector<TokenId> prompt;  // not empty
+  SamplingParams sampling;
+  int max_tokens = 128;            // to generate; 0: only read the prompt
+  std::vector<std::string> stop;   // text that ends the answer; not part of it
+  bool ignore_eos = false;
+  // Logits of the last n prompt positions are given out while the prompt is read (Event::kPromptLogits).
+  int prompt_logits = 0;
+  bool record_selection = false;  // with prompt_logits: also which blocks those positions read
+  // After the answer the sequence stays open, for Engine::Continue, until Release.
+  bool keep_open = false;
+  // Tokens to admit it for; 0: prompt + max_tokens. More with keep_open, for what is to come.
+  int reserve_tokens = 0;
+};
+
+enum class FinishReason : uint8_t { kNone, kEos, kStop, kLength, kCancelled, kError };
+// "eos", "stop", "length", "cancelled", "error".
+std::string_view FinishReasonName(FinishReason reason);
+
+struct Event {
+  enum class Kind : uint8_t {
+    kPromptProgress,  // prompt_done of prompt_tokens are read
+    kPromptLogits,    // logits of positions [first_pos, first_pos + logits.rows())
+    kToken,           // one token was generated
+    kFinished,        // the last event of a request (until Continue)
+  };
+  Kind kind = Kind::kToken;
+  RequestId request = {};
+  int prompt_done = 0, prompt_tokens = 0;
+  TokenPos first_pos = 0;
+  ConstTensorView logits = {};  // [n, vocab] f32; valid until the next Step
+  const attention::SelectionRecord* selection = nullptr;  // rows of the chunk; valid until the next Step
+  int selection_first_row = 0;  // the chunk's row that has position first_pos
+  TokenId token = -1;
+  std::string text = {};  // what became certain of the answer, valid UTF-8
+  FinishReason reason = FinishReason::kNone;
+  Status error = {};  // kFinished with kError
+};
+
+// A request's outcome so far. Times are wall seconds of the steps the request took part in.
+struct RequestResult {
+  std::vector<TokenId> ids;  // generated, without the token that ended it when that is an end or stop
+  std::string text;
+  FinishReason reason = FinishReason::kNone;
+  Status error;
+  int prompt_tokens = 0;
+  uint64_t fingerprint = 0;  // hash of the bits of all logits tokens were drawn from, in order
+  double prefill_seconds = 0;
+  double decode_seconds = 0;
+  int prefill_tokens = 0;  // tokens that went through the model in chunks, Continue included
+  int decode_tokens = 0;   // tokens that went through it one at a time
+};
+
+}  // namespace nosa::engine

@@ -1,0 +1,74 @@
+// From logits to a token: stages that narrow and reshape the candidates, then one draw.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "base/ids.h"
+#include "base/status.h"
+#include "ops/backend.h"
+
+namespace nosa::engine {
+
+// Defaults sample nothing: the most likely token, always.
+struct SamplingParams {
+  float temperature = 0;        // 0: greedy
+  int top_k = 0;                // 0: all
+  float top_p = 1;              // in (0, 1]
+  float min_p = 0;              // in [0, 1]
+  float repetition_penalty = 1;  // > 0; 1: none
+  uint64_t seed = 0;
+
+  // kInvalidArgument naming the field, its range and the value.
+  Status Validate() const;
+};
+
+struct Candidate {
+  TokenId id = 0;
+  float logit = 0;  // or log-probability up to a constant
+};
+
+// What a stage works on. Candidates start as the whole vocabulary in id order; a stage may drop, reorder or change them,
+// never all of them.
+struct SamplingState {
+  const SamplingParams* params = nullptr;
+  std::span<const TokenId> context;  // prompt and generated tokens of the sequence
+  std::vector<Candidate> candidates;
+  bool sorted = false;  // by falling logit, ties by rising id
+  // Orders the candidates if they are not yet.
+  void Sort();
+  // Keeps the first n of the sorted order.
+  void KeepBest(size_t n);
+};
+
+// Stateless, thread-safe.
+class SamplingStage {
+ public:
+  virtual ~SamplingStage() = default;
+  virtual std::string_view name() const = 0;
+  // False: the parameters leave this stage nothing to do.
+  virtual bool Active(const SamplingParams& params) const = 0;
+  virtual void Apply(SamplingState* state) const = 0;
+};
+
+// Every stage of stages.def, in its order.
+const std::vector<std::unique_ptr<SamplingStage>>& SamplingStages();
+
+// Draws the token for position `pos` of a sequence: a pure function of logits, parameters, context and `pos`, so the
+// sequence's neighbours do not matter. Not thread-safe: keeps scratch.
+class Sampler {
+ public:
+  explicit Sampler(ops::Backend* backend) : backend_(backend) {}
+  // logits [vocab] f32, not changed.
+  TokenId Sample(std::span<const float> logits, const SamplingParams& params, std::span<const TokenId> context, TokenPos pos);
+
+ private:
+  ops::Backend* backend_;
+  SamplingState state_;
+  std::vector<float> probabilities_;
+};
+
+}  // namespace nosa::engine

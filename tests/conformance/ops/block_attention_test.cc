@@ -1,0 +1,92 @@
+#include "ops/block_attention.h"
+
+#include "attention_problem.h"
+
+namespace nosa::ops {
+namespace {
+
+using Cut = AttentionProblem::Cut;
+
+TEST(block_attention, MatchesTheTwin) {
+  const auto reference = reference::MakeReferenceBackend();
+  for (const AttentionShape& shape : AttentionShapes()) {
+    AttentionProblem problem(shape);
+    OwnedStates expected = problem.MakeStates({});
+    problem.Attend(*reference, {}, expected.view);
+    for (const BackendCase& backend : BackendCases()) {
+      SCOPED_TRACE(backend.name + " " + shape.Name());
+      OwnedStates found = problem.MakeStates({});
+      problem.Attend(*backend.make(), {}, found.view);
+      for (size_t i = 0; i + 1 < found.m.size(); ++i) {
+        ASSERT_EQ(std::isinf(expected.m[i]), std::isinf(found.m[i])) << "a part without tokens is not empty, or one with is";
+        if (std::isinf(found.m[i])) {
+          ASSERT_EQ(found.l[i], 0.0f);
+          continue;
+        }
+        ASSERT_NEAR(expected.m[i], found.m[i], problem.LogitTolerance()) << i;
+        ASSERT_NEAR(expected.l[i], found.l[i], expected.l[i] * problem.WeightTolerance()) << i;
+        for (int64_t d = 0; d < shape.v_dim; ++d) {
+          const size_t at = i * static_cast<size_t>(shape.v_dim) + static_cast<size_t>(d);
+          ASSERT_NEAR(expected.acc[at] / expected.l[i], found.acc[at] / found.l[i], problem.OutTolerance()) << i << " channel " << d;
+        }
+      }
+      ASSERT_EQ(found.m.back(), 0.0f);
+      ASSERT_EQ(found.acc.back(), 0.0f);
+    }
+  }
+}
+
+// The twin against attention written out: softmax over all visible tokens at once.
+TEST(block_attention, TwinIsSoftmax) {
+  std::vector<float> k = {1, 0, -1, 2}, v = {10, 20, 30, 40}, s = {0, 1, 0, -1}, q = {0.5f};
+  const std::vector<int32_t> positions = {2};
+  const std::vector<AttentionTile> tiles = {{k.data(), v.data(), s.data(), 0, 0, 2, 0, 1}, {k.data() + 2, v.data() + 2, s.data() + 2, 0, 2, 2, 0, 1}};
+  const std::vector<BlockAttentionArgs::Ref> refs = {{0, 0}};
+  const std::vector<int32_t> groups = {0, 2};
+  OwnedStates states(1, 1, 1);
+  block_attention(*reference::MakeReferenceBackend(), {}, {ConstTensorView(q.data(), DType::kF32, {1, 1, 1}), positions, tiles, refs, groups,
+                                                           states.view, DType::kF32, 2, 2.0f});
+  const double a = std::exp(1.0), b = std::exp(1.0), c = std::exp(-1.0);
+  EXPECT_NEAR(states.acc[0] / states.l[0], (10 * a + 20 * b + 30 * c) / (a + b + c), 1e-5);
+}
+
+// The same work in tiles of one ref, of some and of all, in groups by head and by row, on 1 and 3 threads: the same bits.
+TEST(block_attention, BitsDoNotDependOnTilesGroupsOrThreads) {
+  for (AttentionShape shape : AttentionShapes()) {
+    shape.rows = shape.block == 64 && shape.tokens == 224 ? 130 : 17;
+    AttentionProblem problem(shape);
+    OwnedStates expected = problem.MakeStates({});
+    problem.Attend(*cpu::MakeCpuBackend(1), {}, expected.view);
+    for (const Cut& cut : {Cut{1, false, false}, Cut{1, true, false}, Cut{5, false, false}, Cut{16, false, false}}) {
+      for (const int threads : {1, 3}) {
+        SCOPED_TRACE(fmt::format("{} refs a tile, {} threads, {}", cut.refs_per_tile, threads, shape.Name()));
+        OwnedStates found = problem.MakeStates(cut);
+        problem.Attend(*cpu::MakeCpuBackend(threads), cut, found.view);
+        ASSERT_TRUE(SameBits(expected.m, found.m));
+        ASSERT_TRUE(SameBits(expected.l, found.l));
+        ASSERT_TRUE(SameBits(expected.acc, found.acc));
+      }
+    }
+  }
+}
+
+TEST(block_attention, NothingToDoLeavesStatesAlone) {
+  for (const BackendCase& backend : BackendCases()) {
+    RandomTensor q(DType::kF32, {1, 4, 8}, 1), block(DType::kF32, {16, 8}, 2);
+    const std::vector<int32_t> positions = {3};
+    // No tokens; no refs; a block after the query.
+    const std::vector<AttentionTile> tiles = {{block.buffer.data(), block.buffer.data(), nullptr, 0, 0, 0, 0, 1},
+                                              {block.buffer.data(), block.buffer.data(), nullptr, 0, 0, 16, 0, 0},
+                                              {block.buffer.data(), block.buffer.data(), nullptr, 0, 16, 16, 0, 1}};
+    const std::vector<BlockAttentionArgs::Ref> refs = {{0, 0}};
+    const std::vector<int32_t> groups = {0, 3};
+    OwnedStates states(1, 4, 8), before(1, 4, 8);
+    const auto made = backend.make();
+    block_attention(*made, {}, {q.view, positions, tiles, refs, groups, states.view, DType::kF32, 16, 1.0f});
+    block_attention(*made, {}, {q.view, positions, {}, {}, {}, states.view, DType::kF32, 16, 1.0f});
+    EXPECT_TRUE(SameBits(states.m, before.m) && SameBits(states.l, before.l) && SameBits(states.acc, before.acc)) << backend.name;
+  }
+}
+
+}  // namespace
+}  // namespace nosa::ops
