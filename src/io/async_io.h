@@ -24,7 +24,9 @@ struct AsyncRequest {
 
 struct AsyncCompletion {
   uint64_t tag = 0;
-  Status status;  // kIo, or kDataLoss when the file ended before `bytes`; never a partial success
+  // kDataLoss when the file ended before `bytes`, kResourceExhausted when the disk is full, else kIo; never a
+  // partial success.
+  Status status;
 };
 
 enum class AsyncBackend : uint8_t {
@@ -33,7 +35,8 @@ enum class AsyncBackend : uint8_t {
   kThreads,  // pread/pwrite on threads of its own
 };
 
-// One queue of transfers. For one caller thread; implementations may use threads inside.
+// One queue of transfers. For one caller thread; implementations may use threads inside. Requests run in no
+// particular order: what depends on another waits for its completion.
 // Destroying it waits for what is in flight.
 class AsyncIo {
  public:
@@ -56,7 +59,7 @@ class AsyncIo {
 
 struct AsyncIoOptions {
   AsyncBackend backend = AsyncBackend::kAuto;
-  int depth = 64;   // io_uring entries
+  int depth = 64;   // io_uring entries, 1 to 2048
   int threads = 4;  // for kThreads: enough to keep a disk busy at 16 to 64 KiB reads (FACTS: depth 8 saturates)
 };
 

@@ -53,7 +53,8 @@ Result<std::string> ReadTextFile(const std::filesystem::path& path);
 // Writes to a temporary neighbour and renames, so that readers see the old file or the new one.
 Status WriteFileAtomically(const std::filesystem::path& path, ConstBytes data);
 
-// A read-only map of a whole file. Move-only. Pages are read when touched.
+// A read-only map of a whole file. Move-only. Pages are read when touched: a file that shrinks or fails under
+// its map ends the program (SIGBUS).
 class MappedFile {
  public:
   MappedFile() = default;
