@@ -3,10 +3,6 @@
 namespace nosa::attention {
 namespace {
 
-// Above this many parts their memory (a head's values each) costs more than waiting for blocks in order does: a decode
-// step of 64 sequences with 64 blocks and 2 KV heads has 8,192.
-constexpr int64_t kMostParts = 16384;
-
 // Counts the readers of each block of one segment and head, then places the refs.
 void AddReaders(const Selection& selection, const Segment& segment, int segment_index, int g, std::vector<int32_t>* counts, Demand* demand) {
   const int blocks = selection.words() * 64;

@@ -34,6 +34,10 @@ struct Reader {
   int32_t ref_count = 0;  // ascending rows
 };
 
+// Above this many parts their memory (a head's values each) costs more than waiting for blocks in order does: a decode
+// step of 64 sequences with 64 blocks and 2 KV heads has 8,192.
+inline constexpr int64_t kMostParts = 16384;
+
 struct Demand {
   StateMode mode = StateMode::kRunning;
   std::vector<Reader> readers;                     // by KV head, segment, block
@@ -44,7 +48,7 @@ struct Demand {
   int64_t states = 0;
 };
 
-// Turns a selection into a plan. kParts when there are few enough parts, else kRunning.
+// Turns a selection into a plan. kParts up to kMostParts parts, else kRunning.
 void BuildDemand(const Selection& selection, std::span<const Segment> segments, Demand* demand);
 
 }  // namespace nosa::attention

@@ -1,0 +1,21 @@
+// What the program says: results to stdout, one sentence to stderr when it fails.
+#pragma once
+
+#include <string_view>
+
+#include "base/status.h"
+#include "io/json.h"
+
+namespace nosa::apps {
+
+// "nosa generate: cannot open a.json: No such file or directory\n" on stderr; line breaks inside become spaces.
+void PrintError(std::string_view prefix, std::string_view message);
+
+// To stdout, not flushed.
+void Print(std::string_view text);
+// One line.
+void PrintJson(const io::OrderedJson& json);
+// kIo when stdout did not take all that was printed (a full disk, a closed pipe).
+Status FlushStdout();
+
+}  // namespace nosa::apps

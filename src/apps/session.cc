@@ -1,0 +1,154 @@
+#include "apps/session.h"
+
+#include <algorithm>
+#include <filesystem>
+
+#include "apps/machine.h"
+#include "apps/memory_estimate.h"
+#include "apps/tier_rule.h"
+#include "backend/cpu/cpu_backend.h"
+#include "base/bytes.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "ops/reference/reference_backend.h"
+
+namespace nosa::apps {
+namespace {
+
+constexpr std::string_view kDiskTier = "disk";  // of kv/tiers/tiers.def
+
+io::AsyncBackend IoBackend(const std::string& name) {
+  if (name == "uring") return io::AsyncBackend::kUring;
+  return name == "threads" ? io::AsyncBackend::kThreads : io::AsyncBackend::kAuto;
+}
+
+Result<std::unique_ptr<engine::Engine>> Create(const Session& session, uint64_t budget, const std::optional<DiskPlace>& disk) {
+  engine::EngineOptions options = BaseEngineOptions(session);
+  options.host_budget_bytes = budget;
+  if (disk) {
+    options.cold_tier = kDiskTier;
+    options.cold.location = disk->directory;
+    options.cold.capacity_bytes = disk->capacity_bytes;
+    options.cold.direct_io = session.flags.kv_direct;
+    options.cold.io.backend = IoBackend(session.flags.kv_io);
+  }
+  return engine::Engine::Create(session.model, session.tokenizer, std::move(options), session.backend.get());
+}
+
+std::vector<kv::SequenceNeeds> NeedsOf(const Session& session, std::span<const int> sequences) {
+  std::vector<kv::SequenceNeeds> needs;
+  for (const int tokens : sequences) needs.push_back(session.model->SequenceNeeds(tokens));
+  return needs;
+}
+
+Result<std::string> TemporaryDirectory() {
+  std::error_code error;
+  const std::filesystem::path path = std::filesystem::temp_directory_path(error);
+  if (error) return IoError("the system has no temporary directory ({}); --kv-disk DIR names one", error.message());
+  return path.string();
+}
+
+void LoadTokenizer(Session* session) {
+  if (session->flags.model.starts_with("random:")) {
+    session->tokenizer_error = FailedPrecondition("random weights have no tokenizer; --ids gives a prompt as token ids");
+    return;
+  }
+  const std::filesystem::path file = std::filesystem::path(session->flags.model) / "tokenizer.json";
+  std::error_code error;
+  if (!std::filesystem::exists(file, error)) {
+    session->tokenizer_error = NotFound("{} has no tokenizer.json; --ids gives a prompt as token ids", session->flags.model);
+    return;
+  }
+  Result<std::shared_ptr<const text::Tokenizer>> tokenizer = text::Tokenizer::FromFile(file);
+  if (tokenizer.ok()) {
+    session->tokenizer = *std::move(tokenizer);
+  } else {
+    session->tokenizer_error = tokenizer.status();
+  }
+}
+
+}  // namespace
+
+std::string ExactSize(uint64_t bytes) {
+  return bytes < kKiB ? FormatByteSize(bytes) : fmt::format("{} ({} bytes)", FormatByteSize(bytes), bytes);
+}
+
+Result<std::unique_ptr<ops::Backend>> MakeBackend(const CommonFlags& flags) {
+  if (flags.backend == "reference") return ops::reference::MakeReferenceBackend();
+  return cpu::MakeCpuBackend(flags.threads);
+}
+
+Result<std::unique_ptr<Session>> OpenSession(const CommonFlags& flags) {
+  const Stopwatch watch;
+  if (flags.quiet) SetLogLevel(LogLevel::kWarn);
+  auto session = std::make_unique<Session>();
+  session->flags = flags;
+  model::LoadOptions options = {.sparse = {.topk = flags.topk, .query_topk = flags.query_topk}};
+  if (flags.dtype != "auto") {
+    NOSA_ASSIGN_OR_RETURN(options.dtype, ParseDType(flags.dtype));
+  }
+  NOSA_ASSIGN_OR_RETURN(session->model, model::Model::Open(flags.model, options));
+  LoadTokenizer(session.get());
+  NOSA_ASSIGN_OR_RETURN(session->backend, MakeBackend(flags));
+  session->load_seconds = watch.Seconds();
+  return session;
+}
+
+engine::EngineOptions BaseEngineOptions(const Session& session) {
+  const CommonFlags& flags = session.flags;
+  engine::EngineOptions options;
+  options.attention.selector = flags.attention == "auto" ? session.model->default_attention() : flags.attention;
+  options.attention.dense_prefill = flags.prefill == "dense";
+  options.kv_policy = flags.kv_policy;
+  options.kv_codec = flags.kv_codec;
+  options.prefill_chunk = flags.prefill_chunk;
+  return options;
+}
+
+Result<KvNeeds> PredictKv(const Session& session, std::span<const int> sequences, const std::optional<DiskPlace>& disk) {
+  const std::vector<kv::SequenceNeeds> needs = NeedsOf(session, sequences);
+  KvNeeds predicted;
+  {
+    NOSA_ASSIGN_OR_RETURN(const std::unique_ptr<engine::Engine> engine, Create(session, kv::kNoLimit, std::nullopt));
+    predicted.all_in_ram_bytes = predicted.smallest_bytes = engine->store().SmallestBudget(needs);
+  }
+  if (disk) {
+    NOSA_ASSIGN_OR_RETURN(const std::unique_ptr<engine::Engine> engine, Create(session, kv::kNoLimit, disk));
+    predicted.smallest_bytes = engine->store().SmallestBudget(needs);
+  }
+  return predicted;
+}
+
+uint64_t FreeRamForKv(const Session& session, std::span<const int> sequences) {
+  const uint64_t available = AvailableRamBytes();
+  // A sixteenth stays free, so that the system need not write out what others use.
+  const uint64_t others = available / 16 + EstimateMemory(session, sequences).total();
+  return available - std::min(available, others);
+}
+
+Result<std::unique_ptr<engine::Engine>> MakeEngine(const Session& session, std::span<const int> sequences) {
+  NOSA_ASSIGN_OR_RETURN(const KvNeeds in_ram, PredictKv(session, sequences, std::nullopt));
+  TierInputs inputs = {.host_budget_bytes = session.flags.kv_host,
+                       .disk = session.flags.kv_disk,
+                       .free_ram_bytes = FreeRamForKv(session, sequences),
+                       .all_in_ram_bytes = in_ram.all_in_ram_bytes};
+  if (!inputs.disk) {
+    NOSA_ASSIGN_OR_RETURN(inputs.temporary_directory, TemporaryDirectory());
+  }
+  const TierChoice choice = ChooseTiers(inputs);
+  if (choice.disk) {
+    NOSA_ASSIGN_OR_RETURN(const KvNeeds with_disk, PredictKv(session, sequences, choice.disk));
+    if (with_disk.smallest_bytes > choice.host_budget_bytes) {
+      return ResourceExhausted("expected at least {} of RAM for KV with a disk tier, found {} {}", ExactSize(with_disk.smallest_bytes),
+                               ExactSize(choice.host_budget_bytes), session.flags.kv_host ? "in --kv-host" : "free");
+    }
+  }
+  NOSA_ASSIGN_OR_RETURN(std::unique_ptr<engine::Engine> engine, Create(session, choice.host_budget_bytes, choice.disk));
+  if (choice.spills) {
+    LogInfo("KV takes {} and RAM for it is {}: {}", FormatByteSize(in_ram.all_in_ram_bytes), FormatByteSize(choice.host_budget_bytes),
+            engine->store().DescribeTiers());
+  }
+  return engine;
+}
+
+}  // namespace nosa::apps

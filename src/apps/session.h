@@ -1,0 +1,57 @@
+// From common flags to an engine: the backend, the model, its tokenizer, and where KV goes. What every command that
+// runs a model does first.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+
+#include "apps/common_flags.h"
+#include "engine/engine.h"
+#include "model/model.h"
+#include "ops/backend.h"
+#include "text/tokenizer.h"
+
+namespace nosa::apps {
+
+// What the flags opened. Engines borrow the backend: destroy them first.
+struct Session {
+  CommonFlags flags;
+  std::unique_ptr<ops::Backend> backend;
+  std::shared_ptr<const model::Model> model;
+  std::shared_ptr<const text::Tokenizer> tokenizer;  // null: the model has none, or it is damaged
+  Status tokenizer_error;                            // why, for who needs it
+  double load_seconds = 0;
+
+  // The tokenizer, or the sentence why there is none.
+  Status NeedTokenizer() const { return tokenizer ? Status::Ok() : tokenizer_error; }
+};
+
+Result<std::unique_ptr<ops::Backend>> MakeBackend(const CommonFlags& flags);
+
+// Also sets the log level (--quiet: warnings only).
+Result<std::unique_ptr<Session>> OpenSession(const CommonFlags& flags);
+
+// Engine options that the flags say, without tiers and without a bound.
+engine::EngineOptions BaseEngineOptions(const Session& session);
+
+// What all KV of the sequences takes, by the engine's own arithmetic.
+struct KvNeeds {
+  uint64_t all_in_ram_bytes = 0;  // nothing is offloaded from here on
+  uint64_t smallest_bytes = 0;    // of RAM, with a disk tier
+};
+// `sequences`: the most tokens of each. `disk`: also find the smallest; fails as the tier does.
+Result<KvNeeds> PredictKv(const Session& session, std::span<const int> sequences, const std::optional<DiskPlace>& disk);
+
+// RAM that KV may take without --kv-host: what is free, less what the rest of the program will need.
+uint64_t FreeRamForKv(const Session& session, std::span<const int> sequences);
+
+// An engine for sequences of at most `sequences[i]` tokens each, open at the same time; logs one line when KV goes to
+// disk because it does not fit. kResourceExhausted says the smallest budget in bytes.
+Result<std::unique_ptr<engine::Engine>> MakeEngine(const Session& session, std::span<const int> sequences);
+
+// "3.2 MiB (3355443 bytes)": for sizes that somebody may want to type.
+std::string ExactSize(uint64_t bytes);
+
+}  // namespace nosa::apps
