@@ -83,7 +83,8 @@ Result<std::unique_ptr<Session>> OpenSession(const CommonFlags& flags) {
   if (flags.quiet) SetLogLevel(LogLevel::kWarn);
   auto session = std::make_unique<Session>();
   session->flags = flags;
-  model::LoadOptions options = {.sparse = {.topk = flags.topk, .query_topk = flags.query_topk}};
+  model::LoadOptions options;
+  options.sparse = {flags.topk, flags.query_topk};
   if (flags.dtype != "auto") {
     NOSA_ASSIGN_OR_RETURN(options.dtype, ParseDType(flags.dtype));
   }
@@ -105,6 +106,11 @@ engine::EngineOptions BaseEngineOptions(const Session& session) {
   return options;
 }
 
+int SequenceTokens(const Session& session, size_t prompt_tokens, int max_tokens) {
+  const uint64_t tokens = prompt_tokens + static_cast<uint64_t>(max_tokens);
+  return static_cast<int>(std::min(tokens, static_cast<uint64_t>(session.model->config().max_position)));
+}
+
 Result<KvNeeds> PredictKv(const Session& session, std::span<const int> sequences, const std::optional<DiskPlace>& disk) {
   const std::vector<kv::SequenceNeeds> needs = NeedsOf(session, sequences);
   KvNeeds predicted;
@@ -114,7 +120,12 @@ Result<KvNeeds> PredictKv(const Session& session, std::span<const int> sequences
   }
   if (disk) {
     NOSA_ASSIGN_OR_RETURN(const std::unique_ptr<engine::Engine> engine, Create(session, kv::kNoLimit, disk));
-    predicted.smallest_bytes = engine->store().SmallestBudget(needs);
+    const kv::KvStore& store = engine->store();
+    predicted.smallest_bytes = store.SmallestBudget(needs);
+    for (const int tokens : sequences) {
+      const auto blocks = static_cast<uint64_t>(store.layout().Blocks(tokens)) * static_cast<uint64_t>(store.layout().lanes());
+      predicted.disk_bytes += blocks * store.block_record_bytes();
+    }
   }
   return predicted;
 }
