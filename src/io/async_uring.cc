@@ -81,7 +81,8 @@ class UringIo final : public AsyncIo {
   size_t in_flight() const override { return in_flight_; }
 
  private:
-  bool Unfinished() const { return free_.size() < slots_.size() || !backlog_.empty(); }
+  // After Pump there is a backlog only while every slot is taken.
+  bool Unfinished() const { return free_.size() < slots_.size(); }
 
   // A sandbox may allow the ring and refuse its use, and kernels before 5.6 lack the operations we need.
   Status TryOnce() {

@@ -58,6 +58,9 @@ TEST(SafetensorsHeader, RefusesWrongSizes) {
   EXPECT_THAT(Parse(ConstBytes(good).first(8)).status(),
               Fails(StatusCode::kDataLoss,
                     fmt::format("the header claims {} bytes, the file has 0 after its size", kGood.size())));
+  EXPECT_THAT(Parse(ConstBytes(good).first(8 + kGood.size() - 1)).status(),
+              Fails(StatusCode::kDataLoss, fmt::format("the header claims {} bytes, the file has {} after its size",
+                                                       kGood.size(), kGood.size() - 1)));
   EXPECT_THAT(Parse(std::vector<std::byte>(8)).status(), Fails(StatusCode::kDataLoss, "does not begin with \"{\""));
   EXPECT_THAT(Parse(std::vector<std::byte>(100, std::byte{0xff})).status(),
               Fails(StatusCode::kDataLoss, "the header claims 18446744073709551615 bytes, the limit is 100000000"));

@@ -75,10 +75,18 @@ TEST(Safetensors, GivesBackWhatTheWriterWrote) {
     bytes += buffers[i].size();
   }
   EXPECT_EQ(file->data_bytes(), bytes);
+}
 
-  uint64_t data_begin = 0;
-  EXPECT_OK(ParseSafetensorsHeader(MappedFile::Open(dir / "x.safetensors")->bytes(), &data_begin).status());
-  EXPECT_EQ(data_begin % 64, 0u);
+TEST(SafetensorsWriter, BeginsTheDataAtAMultipleOf64) {
+  TempDir dir;
+  for (size_t length = 0; length < 65; ++length) {
+    SafetensorsWriter writer;
+    writer.AddMetadata("k", std::string(length, 'v'));
+    EXPECT_OK(writer.Write(dir / "x"));
+    uint64_t data_begin = 0;
+    EXPECT_OK(ParseSafetensorsHeader(MappedFile::Open(dir / "x")->bytes(), &data_begin).status());
+    EXPECT_EQ(data_begin % 64, 0u) << length;
+  }
 }
 
 TEST(Safetensors, HoldsNothingAtAll) {
