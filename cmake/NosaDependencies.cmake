@@ -11,7 +11,7 @@ find_package(ICU REQUIRED COMPONENTS uc)
 if(NOT NOSA_FUZZ)  # the fuzz build stops below the rooms that use these
   find_package(CLI11 REQUIRED)
   find_package(dnnl REQUIRED)
-find_package(OpenMP REQUIRED)  # only to keep oneDNN from starting threads of its own
+  find_package(OpenMP REQUIRED)  # only to keep oneDNN from starting threads of its own
   pkg_check_modules(HWY REQUIRED IMPORTED_TARGET libhwy)
 endif()
 if(NOSA_TESTS)

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "attention/summaries.h"
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -23,7 +22,6 @@ Engine::Engine(std::shared_ptr<const model::Model> model, std::shared_ptr<const 
       tokenizer_(std::move(tokenizer)),
       options_(std::move(options)),
       backend_(backend),
-      workspace_(backend),
       sampler_(backend) {}
 
 Engine::~Engine() = default;
@@ -48,8 +46,7 @@ Result<std::unique_ptr<Engine>> Engine::Create(std::shared_ptr<const model::Mode
     NOSA_ASSIGN_OR_RETURN(store.cold, kv::MakeTier(o.cold_tier, o.cold));
   }
   NOSA_ASSIGN_OR_RETURN(engine->store_, kv::KvStore::Create(std::move(store), backend));
-  NOSA_ASSIGN_OR_RETURN(engine->attention_, attention::AttentionRunner::Create(engine->model_->attention_config(), o.attention,
-                                                                              engine->store_.get(), backend));
+  NOSA_ASSIGN_OR_RETURN(engine->runner_, model::Runner::Create(engine->model_, o.attention, engine->store_.get(), backend));
   return engine;
 }
 
@@ -106,7 +103,7 @@ Result<RequestId> Engine::Submit(Request request) {
   const int reserve = std::max(request.reserve_tokens, static_cast<int>(request.prompt.size()) + request.max_tokens);
   auto sequence = std::make_unique<Sequence>();
   NOSA_ASSIGN_OR_RETURN(sequence->kv, store_->Open(model_->SequenceNeeds(reserve)));
-  attention_->ForgetTrace(sequence->kv);
+  runner_->Forget(sequence->kv);
   sequence->tokens = request.prompt;
   BeginAnswer(sequence.get(), std::move(request), tokenizer_);
   size_t i = 0;
@@ -152,7 +149,7 @@ void Engine::Release(RequestId id) {
 }
 
 EngineStats Engine::stats() const {
-  return {store_->stats(), attention_->decode_locality(), attention_->prefill_locality(), recomputed_blocks_};
+  return {store_->stats(), runner_->decode_locality(), runner_->prefill_locality(), recomputed_blocks_};
 }
 
 Status Engine::Step(std::vector<Event>* events) {
@@ -173,11 +170,6 @@ Status Engine::Step(std::vector<Event>* events) {
   return Status::Ok();
 }
 
-model::ForwardCall Engine::Call(std::span<const attention::Segment> segments, std::span<const int32_t> positions, bool prefill,
-                                attention::SelectionRecord* record) {
-  return {backend_, attention_.get(), &workspace_, {segments, positions, prefill, record}};
-}
-
 TensorView Engine::Logits(int rows) {
   if (rows == 0) return {};
   const Shape shape = {rows, model_->config().vocab_size};
@@ -191,16 +183,10 @@ TensorView Engine::Logits(int rows) {
 }
 
 // The next `tokens` tokens of one sequence in one pass.
-Status Engine::RunChunk(Sequence& sequence, int tokens, bool prefill, TensorView logits, attention::SelectionRecord* record) {
+Status Engine::RunChunk(Sequence& sequence, int tokens, bool prefill, TensorView logits, model::SelectionRecord* record) {
   const int first = store_->length(sequence.kv);
-  NOSA_RETURN_IF_ERROR(store_->BeginAppend(sequence.kv, tokens));
-  store_->NextStep();
-  const attention::Segment segment = {sequence.kv, 0, tokens, first};
-  std::vector<int32_t> positions(static_cast<size_t>(tokens));
-  for (int i = 0; i < tokens; ++i) positions[static_cast<size_t>(i)] = first + i;
-  const std::span<const TokenId> ids(sequence.tokens.data() + first, static_cast<size_t>(tokens));
-  NOSA_RETURN_IF_ERROR(model_->Forward(Call({&segment, 1}, positions, prefill, record), ids, logits));
-  store_->CommitAppend(sequence.kv);
+  const model::PassRows rows = {sequence.kv, {sequence.tokens.data() + first, static_cast<size_t>(tokens)}};
+  NOSA_RETURN_IF_ERROR(runner_->Forward({&rows, 1}, prefill, logits, record));
   sequence.passes.Add(first, tokens, prefill);
   return Status::Ok();
 }
@@ -214,7 +200,7 @@ void Engine::StepPrefill(Sequence& sequence, std::vector<Event>* events) {
   const int wanted_from = sequence.prompt_end - sequence.request.prompt_logits;
   const int wanted = std::max(0, end - std::max(done, wanted_from));
   const TensorView logits = Logits(std::max(wanted, last && sequence.request.max_tokens > 0 ? 1 : 0));
-  attention::SelectionRecord* record = wanted > 0 && sequence.request.record_selection ? &record_ : nullptr;
+  model::SelectionRecord* record = wanted > 0 && sequence.request.record_selection ? &record_ : nullptr;
   const Status status = WithRepair(sequence, [&] { return RunChunk(sequence, end - done, true, logits, record); });
   sequence.result.prefill_seconds += watch.Seconds();
   sequence.result.prefill_tokens += end - done;
@@ -232,22 +218,12 @@ void Engine::StepPrefill(Sequence& sequence, std::vector<Event>* events) {
 }
 
 Status Engine::ForwardDecode(std::span<Sequence* const> batch, TensorView logits) {
-  std::vector<attention::Segment> segments;
-  std::vector<int32_t> positions;
-  std::vector<TokenId> ids;
-  store_->NextStep();
-  for (Sequence* sequence : batch) {
-    const int pos = store_->length(sequence->kv);
-    NOSA_RETURN_IF_ERROR(store_->BeginAppend(sequence->kv, 1));
-    segments.push_back({sequence->kv, static_cast<int32_t>(positions.size()), 1, pos});
-    positions.push_back(pos);
-    ids.push_back(sequence->tokens[static_cast<size_t>(pos)]);
+  std::vector<model::PassRows> rows;
+  for (const Sequence* sequence : batch) {
+    rows.push_back({sequence->kv, {sequence->tokens.data() + store_->length(sequence->kv), 1}});
   }
-  NOSA_RETURN_IF_ERROR(model_->Forward(Call(segments, positions, false, nullptr), ids, logits));
-  for (size_t i = 0; i < batch.size(); ++i) {
-    store_->CommitAppend(batch[i]->kv);
-    batch[i]->passes.Add(positions[i], 1, false);
-  }
+  NOSA_RETURN_IF_ERROR(runner_->Forward(rows, false, logits));
+  for (Sequence* sequence : batch) sequence->passes.Add(store_->length(sequence->kv) - 1, 1, false);
   return Status::Ok();
 }
 
@@ -308,8 +284,7 @@ Status Engine::Repair(Sequence& sequence) {
       NOSA_RETURN_IF_ERROR(store_->Truncate(sequence.kv, restart));
       sequence.passes.Cut(restart);
     }
-    attention_->ForgetTrace(sequence.kv);
-    Status status = attention::RestoreRunningSums(model_->attention_config(), *store_, sequence.kv, *backend_);
+    Status status = runner_->Restore(sequence.kv);
     PassLog log;
     for (const Pass& pass : all) log.Add(pass.first, pass.tokens, pass.prefill);
     for (const Pass& pass : log.From(restart)) {
@@ -328,8 +303,7 @@ Status Engine::CutTo(Sequence& sequence, int tokens) {
     Status status = store_->Truncate(sequence.kv, tokens);
     if (status.ok()) {
       sequence.passes.Cut(tokens);
-      attention_->ForgetTrace(sequence.kv);
-      status = attention::RestoreRunningSums(model_->attention_config(), *store_, sequence.kv, *backend_);
+      status = runner_->Restore(sequence.kv);
       if (status.code() == StatusCode::kDataLoss) status = Repair(sequence);
       return status;
     }

@@ -11,7 +11,7 @@
 #include "base/hash.h"
 #include "engine/request.h"
 #include "kv/store.h"
-#include "model/model.h"
+#include "model/runner.h"
 #include "text/tokenizer.h"
 
 namespace nosa::engine {
@@ -19,7 +19,7 @@ namespace nosa::engine {
 struct Sequence;
 
 struct EngineOptions {
-  attention::AttentionOptions attention;
+  model::AttentionOptions attention;
   uint64_t host_budget_bytes = kv::kNoLimit;
   std::string kv_policy = "importance-lru";
   std::string kv_codec = "raw";
@@ -33,7 +33,7 @@ struct EngineOptions {
 
 struct EngineStats {
   kv::StoreStats kv;
-  attention::LocalityStats decode_locality, prefill_locality;
+  model::LocalityStats decode_locality, prefill_locality;
   uint64_t recomputed_blocks = 0;  // damaged blocks whose contents were computed again
 };
 
@@ -81,15 +81,13 @@ class Engine {
   Status Validate(const Request& request, size_t present) const;
   void StepPrefill(Sequence& sequence, std::vector<Event>* events);
   void StepDecode(std::vector<Event>* events);
-  Status RunChunk(Sequence& sequence, int tokens, bool prefill, TensorView logits, attention::SelectionRecord* record);
+  Status RunChunk(Sequence& sequence, int tokens, bool prefill, TensorView logits, model::SelectionRecord* record);
   Status ForwardDecode(std::span<Sequence* const> batch, TensorView logits);
   Status WithRepair(Sequence& sequence, const std::function<Status()>& attempt);
   Status Repair(Sequence& sequence);
   Status CutTo(Sequence& sequence, int tokens);
   void Emit(Sequence& sequence, std::span<const float> logits, std::vector<Event>* events);
   void Finish(Sequence& sequence, FinishReason reason, Status error, std::vector<Event>* events);
-  model::ForwardCall Call(std::span<const attention::Segment> segments, std::span<const int32_t> positions, bool prefill,
-                          attention::SelectionRecord* record);
   TensorView Logits(int rows);
   Sequence& At(RequestId id) const;
 
@@ -98,13 +96,12 @@ class Engine {
   EngineOptions options_;
   ops::Backend* backend_;
   std::unique_ptr<kv::KvStore> store_;
-  std::unique_ptr<attention::AttentionRunner> attention_;
-  model::Workspace workspace_;
+  std::unique_ptr<model::Runner> runner_;
   Sampler sampler_;
   std::vector<std::unique_ptr<Sequence>> sequences_;  // by RequestId; null: free
   size_t next_prefill_ = 0;  // whose turn it is to have its prompt read
   Buffer logits_;
-  attention::SelectionRecord record_;
+  model::SelectionRecord record_;
   uint64_t recomputed_blocks_ = 0;
 };
 

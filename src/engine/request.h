@@ -5,9 +5,9 @@
 #include <string>
 #include <vector>
 
-#include "attention/layer.h"
 #include "base/ids.h"
 #include "engine/sampling.h"
+#include "model/runner.h"
 #include "tensor/view.h"
 
 namespace nosa::engine {
@@ -45,7 +45,7 @@ struct Event {
   int prompt_done = 0, prompt_tokens = 0;
   TokenPos first_pos = 0;
   ConstTensorView logits = {};  // [n, vocab] f32; valid until the next Step
-  const attention::SelectionRecord* selection = nullptr;  // rows of the chunk; valid until the next Step
+  const model::SelectionRecord* selection = nullptr;  // rows of the chunk; valid until the next Step
   int selection_first_row = 0;  // the chunk's row that has position first_pos
   TokenId token = -1;
   std::string text = {};  // what became certain of the answer, valid UTF-8

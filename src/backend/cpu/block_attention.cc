@@ -20,14 +20,15 @@ HWY_BEFORE_NAMESPACE();
 namespace nosa::cpu {
 namespace HWY_NAMESPACE {
 
-// A tile made ready: all of it f32, in scratch of the thread (values may be the cache itself).
+// A tile made ready: f32 in scratch of the thread, but for values that are read in place.
 struct Block {
   size_t tokens = 0;
   size_t vectors = 0;       // of tokens
   size_t dim = 0;           // D
   const float* keys;        // [D, key_stride], lanes beyond `tokens` finite or not, never used
   size_t key_stride = 0;
-  const float* values;      // [tokens, value_stride], zeros from Dv to the next vector
+  const void* values;       // [tokens, value_stride]: the cache's own, or f32 with zeros from Dv to the next vector
+  bool values_in_place = false;
   size_t value_stride = 0;
   const float* bias;        // [key_stride]; null: none
   float* weights;           // [kBatch, key_stride], the batch's logits, then exp(logit - m)
@@ -35,6 +36,7 @@ struct Block {
 
 // Pairs of a batch, a multiple of every register block and vector: their logits take 12 KiB at B = 64, a quarter of L1.
 constexpr size_t kBatch = 48;
+static_assert(kBatch % kMaxRows == 0 && kBatch % (HWY_MAX_BYTES / sizeof(float)) == 0);
 
 // The pairs of a batch: where they come from and go to.
 struct Batch {
@@ -140,8 +142,8 @@ void Scores(const Block& block, const Batch& batch, size_t i) {
   });
 }
 
-// P V of pairs [i, i + kRows), merged into their states.
-template <size_t kRows>
+// P V of pairs [i, i + kRows), merged into their states; T: of block.values.
+template <size_t kRows, typename T>
 void Values(const ops::PartialStates& states, const Block& block, const Batch& batch, size_t i) {
   const FloatTag d;
   const size_t lanes = FloatLanes(), channels = static_cast<size_t>(states.v_dim);
@@ -151,19 +153,25 @@ void Values(const ops::PartialStates& states, const Block& block, const Batch& b
     FloatVec sums[kRows][kVectors];
     const size_t c = first * lanes;
     // All tokens of the tile for every pair: hidden ones weigh 0.
-    RowProducts<kRows, kVectors>(d, weights, block.tokens, DenseColumns<float>{block.values + c, block.value_stride}, sums);
+    RowProducts<kRows, kVectors>(d, weights, block.tokens, DenseColumns<T>{static_cast<const T*>(block.values) + c, block.value_stride}, sums);
     for (size_t r = 0; r < kRows; ++r) {
       MergeChannels<kVectors>(batch, i + r, states.acc + batch.state[i + r] * states.v_dim + c, channels - c, sums[r]);
     }
   });
 }
 
-template <bool kBias>
+template <typename T, bool kBias>
 void Flush(const ops::BlockAttentionArgs& args, const Block& block, Batch& batch) {
   ForRowBlocks(batch.count, [&]<size_t kRows>(size_t i) HWY_ATTR { Scores<kRows>(block, batch, i); });
   for (size_t i = 0; i < batch.count; ++i) Softmax<kBias>(block, args.scale, batch, i);
   MergeScalars(args.states, batch);
-  ForRowBlocks(batch.count, [&]<size_t kRows>(size_t i) HWY_ATTR { Values<kRows>(args.states, block, batch, i); });
+  ForRowBlocks(batch.count, [&]<size_t kRows>(size_t i) HWY_ATTR {
+    if (block.values_in_place) {
+      Values<kRows, T>(args.states, block, batch, i);
+    } else {
+      Values<kRows, float>(args.states, block, batch, i);
+    }
+  });
   batch.count = 0;
 }
 
@@ -196,10 +204,13 @@ Block Prepare(const ops::BlockAttentionArgs& args, const ops::AttentionTile& til
   float* bias = values + value_numbers;
   block.weights = bias + stride;
   TransposeKeys(static_cast<const T*>(tile.k), block.tokens, block.dim, keys, stride);
-  WidenValues(static_cast<const T*>(tile.v), block.tokens, channels, values, block.value_stride);
+  // One register block of pairs reads the values once: widening them on the way costs less than a copy.
+  const bool once = static_cast<size_t>(tile.ref_count) * static_cast<size_t>(args.states.heads) <= kMaxRows;
+  block.values_in_place = channels % lanes == 0 && (sizeof(T) == sizeof(float) || once);
+  if (!block.values_in_place) WidenValues(static_cast<const T*>(tile.v), block.tokens, channels, values, block.value_stride);
   if (tile.s != nullptr) std::memcpy(bias, tile.s, block.tokens * sizeof(float));
   block.keys = keys;
-  block.values = values;
+  block.values = block.values_in_place ? tile.v : values;
   block.bias = tile.s == nullptr ? nullptr : bias;
   return block;
 }
@@ -221,10 +232,10 @@ void RunTile(const ops::BlockAttentionArgs& args, const ops::AttentionTile& tile
       batch.q[batch.count] = q + h * dim;
       batch.visible[batch.count] = static_cast<size_t>(visible);
       batch.state[batch.count] = ref.state * group + h;
-      if (++batch.count == kBatch) Flush<kBias>(args, block, batch);
+      if (++batch.count == kBatch) Flush<T, kBias>(args, block, batch);
     }
   }
-  Flush<kBias>(args, block, batch);
+  Flush<T, kBias>(args, block, batch);
 }
 
 template <typename T>

@@ -1,5 +1,7 @@
 #include "backend/cpu/rowwise_product.h"
 
+#include <hwy/cache_control.h>
+
 #include <algorithm>
 
 #undef HWY_TARGET_INCLUDE
@@ -10,12 +12,13 @@
 #define NOSA_BACKEND_CPU_ROWWISE_TYPES_
 namespace nosa::cpu {
 
-// x as the kernels read it: rows of `stride` floats. A chunk is 2 * lanes elements of K, zero beyond K; for bf16
-// weights the elements are rounded and a chunk holds the even ones, then the odd ones, because a word of two bf16
-// widens into those with one shift and one mask.
+// x as the kernels read it. A chunk is 2 * lanes elements of one row, zero beyond K; for bf16 weights the elements are
+// rounded and a chunk holds the even ones, then the odd ones, because a word of two bf16 widens into those with one
+// shift and one mask. Rows come in groups of kGroup, the last of them shorter; a group is [chunks][its rows][chunk], so
+// that a tile reads it from front to back.
 struct PreparedRows {
   const float* data = nullptr;
-  size_t stride = 0;
+  size_t stride = 0;  // floats of one row: row m's group starts at (m - m % kGroup) * stride
   size_t rows = 0;
 };
 
@@ -34,14 +37,15 @@ HWY_BEFORE_NAMESPACE();
 namespace nosa::cpu {
 namespace HWY_NAMESPACE {
 
-// A tile is up to kMaxTileRows weight rows by kMaxTileX rows of x, one accumulator each: with 32 registers 16
-// accumulators and their operands fit, with 16 registers 8.
+// A tile is weight rows by a group of x rows, one accumulator each: with 32 registers 16 accumulators and their operands
+// fit, with 16 registers 8.
 #if HWY_TARGET == HWY_AVX3
-constexpr size_t kMaxTileX = 8;
+constexpr size_t kGroup = 4;
+constexpr size_t kTileRows = 4;
 #else
-constexpr size_t kMaxTileX = 4;
+constexpr size_t kGroup = 4;
+constexpr size_t kTileRows = 2;
 #endif
-constexpr size_t kMaxTileRows = 4;
 
 struct Pair {
   FloatVec first;
@@ -65,16 +69,18 @@ HWY_INLINE Pair LoadChunk(const BFloat16* p) {
 #endif
 }
 
+// x: a chunk of each of kX rows.
 template <typename T, size_t kRows, size_t kX>
-HWY_INLINE void AddChunk(const T* w, size_t w_stride, const float* x, size_t x_stride, FloatVec (&sums)[kRows][kX]) {
+HWY_INLINE void AddChunk(const T* w, size_t w_stride, const float* x, FloatVec (&sums)[kRows][kX]) {
   const FloatTag d;
+  const size_t lanes = FloatLanes();
   Pair weights[kRows];
 #pragma GCC unroll 8
   for (size_t r = 0; r < kRows; ++r) weights[r] = LoadChunk(w + r * w_stride);
 #pragma GCC unroll 8
   for (size_t m = 0; m < kX; ++m) {
-    const auto first = LoadWide(d, x + m * x_stride);
-    const auto second = LoadWide(d, x + m * x_stride + FloatLanes());
+    const auto first = LoadWide(d, x + 2 * m * lanes);
+    const auto second = LoadWide(d, x + (2 * m + 1) * lanes);
 #pragma GCC unroll 8
     for (size_t r = 0; r < kRows; ++r) sums[r][m] = hn::MulAdd(weights[r].first, first, sums[r][m]);
 #pragma GCC unroll 8
@@ -82,7 +88,7 @@ HWY_INLINE void AddChunk(const T* w, size_t w_stride, const float* x, size_t x_s
   }
 }
 
-// kRows rows of w from row n, kX rows of x from row m.
+// kRows rows of w from row n, and the kX rows of x of the group that starts at row m.
 template <typename T, size_t kRows, size_t kX>
 HWY_NOINLINE void Tile(const WeightRows& rows, size_t width, const PreparedRows& x, int64_t n, size_t m) {
   const FloatTag d;
@@ -98,13 +104,22 @@ HWY_NOINLINE void Tile(const WeightRows& rows, size_t width, const PreparedRows&
     for (size_t i = 0; i < kX; ++i) sums[r][i] = hn::Zero(d);
   }
   size_t k = 0;
-  for (; k + chunk <= width; k += chunk) AddChunk<T, kRows, kX>(w + k, w_stride, inputs + k, x.stride, sums);
+  for (; k + chunk <= width; k += chunk, inputs += kX * chunk) {
+    // The next tile's weights, so that memory keeps reading while this tile's later groups compute.
+#pragma GCC unroll 8
+    for (size_t r = 0; r < kRows; ++r) {
+      const T* next = w + (kRows + r) * w_stride + k;
+      hwy::Prefetch(next);
+      if (sizeof(T) == sizeof(float)) hwy::Prefetch(next + FloatLanes());  // a chunk of floats is two cache lines
+    }
+    AddChunk<T, kRows, kX>(w + k, w_stride, inputs, sums);
+  }
   if (k < width) {
     T padded[kRows * 2 * HWY_MAX_BYTES / sizeof(float)] = {};
     for (size_t r = 0; r < kRows; ++r) {
       for (size_t i = 0; i < width - k; ++i) padded[r * chunk + i] = w[r * w_stride + k + i];
     }
-    AddChunk<T, kRows, kX>(padded, chunk, inputs + k, x.stride, sums);
+    AddChunk<T, kRows, kX>(padded, chunk, inputs, sums);
   }
 #pragma GCC unroll 8
   for (size_t i = 0; i < kX; ++i) {
@@ -119,29 +134,22 @@ HWY_NOINLINE void Tile(const WeightRows& rows, size_t width, const PreparedRows&
 
 template <typename T, size_t kX>
 HWY_INLINE void TileColumn(const WeightRows& rows, size_t width, const PreparedRows& x, int64_t begin, int64_t end, size_t m) {
-  constexpr size_t kRows = kX > kMaxTileX / 2 ? kMaxTileRows / 2 : kMaxTileRows;
   int64_t n = begin;
-  for (; n + static_cast<int64_t>(kRows) <= end; n += kRows) Tile<T, kRows, kX>(rows, width, x, n, m);
+  for (; n + static_cast<int64_t>(kTileRows) <= end; n += kTileRows) Tile<T, kTileRows, kX>(rows, width, x, n, m);
   for (; n < end; ++n) Tile<T, 1, kX>(rows, width, x, n, m);
 }
 
 template <typename T>
 void ProductRows(const WeightRows& rows, size_t width, const PreparedRows& x) {
   // Few weight rows at a time go past all rows of x, so that they are read from memory once.
-  for (int64_t begin = rows.begin; begin < rows.end; begin += kMaxTileRows) {
-    const int64_t end = HWY_MIN(begin + static_cast<int64_t>(kMaxTileRows), rows.end);
-    for (size_t m = 0; m < x.rows; m += kMaxTileX) {
-      switch (HWY_MIN(x.rows - m, kMaxTileX)) {
+  for (int64_t begin = rows.begin; begin < rows.end; begin += kTileRows) {
+    const int64_t end = HWY_MIN(begin + static_cast<int64_t>(kTileRows), rows.end);
+    for (size_t m = 0; m < x.rows; m += kGroup) {
+      switch (x.rows - m) {
         case 1: TileColumn<T, 1>(rows, width, x, begin, end, m); break;
         case 2: TileColumn<T, 2>(rows, width, x, begin, end, m); break;
         case 3: TileColumn<T, 3>(rows, width, x, begin, end, m); break;
-        case 4: TileColumn<T, 4>(rows, width, x, begin, end, m); break;
-#if HWY_TARGET == HWY_AVX3
-        case 5: TileColumn<T, 5>(rows, width, x, begin, end, m); break;
-        case 6: TileColumn<T, 6>(rows, width, x, begin, end, m); break;
-        case 7: TileColumn<T, 7>(rows, width, x, begin, end, m); break;
-        default: TileColumn<T, 8>(rows, width, x, begin, end, m); break;
-#endif
+        default: TileColumn<T, 4>(rows, width, x, begin, end, m); break;
       }
     }
   }
@@ -156,19 +164,20 @@ size_t PreparedStride(size_t width) {
   return (width + chunk - 1) / chunk * chunk;
 }
 
-void PrepareRow(const float* from, float* to, size_t width, DType weights) {
+// Row m of `rows` into its places in `to`.
+void PrepareRow(const float* from, float* to, size_t m, size_t rows, size_t width, DType weights) {
   const size_t lanes = FloatLanes();
   const size_t stride = PreparedStride(width);
-  if (weights == DType::kF32) {
-    for (size_t k = 0; k < width; ++k) to[k] = from[k];
-    for (size_t k = width; k < stride; ++k) to[k] = 0;
-    return;
-  }
-  for (size_t k = 0; k < stride; k += 2 * lanes) {
-    for (size_t i = 0; i < lanes; ++i) {
-      const size_t even = k + 2 * i;
-      to[k + i] = even < width ? static_cast<float>(BFloat16(from[even])) : 0;
-      to[k + lanes + i] = even + 1 < width ? static_cast<float>(BFloat16(from[even + 1])) : 0;
+  const size_t group = m - m % kGroup;
+  const size_t group_rows = HWY_MIN(kGroup, rows - group);
+  float* chunk = to + group * stride + (m - group) * 2 * lanes;
+  for (size_t k = 0; k < width; k += 2 * lanes, chunk += group_rows * 2 * lanes) {
+    for (size_t i = 0; i < 2 * lanes; ++i) {
+      if (weights == DType::kF32) {
+        chunk[i] = k + i < width ? from[k + i] : 0;
+      } else {
+        chunk[i / 2 + i % 2 * lanes] = k + i < width ? static_cast<float>(BFloat16(from[k + i])) : 0;
+      }
     }
   }
 }
@@ -209,9 +218,10 @@ Prepared Prepare(CpuContext& context, const ops::ProductArgs& args, int64_t firs
     const bool wanted = std::any_of(args.terms.begin(), args.terms.end(), [&](const auto& term) { return term.w.dtype() == dtype; });
     if (!wanted) continue;
     (dtype == DType::kF32 ? prepared.f32 : prepared.bf16) = {next, stride, count};
-    for (int64_t m = first_row; m < first_row + rows; ++m, next += stride) {
-      HWY_DYNAMIC_DISPATCH(PrepareRow)(args.x.row<float>(m), next, width, dtype);
+    for (size_t m = 0; m < count; ++m) {
+      HWY_DYNAMIC_DISPATCH(PrepareRow)(args.x.row<float>(first_row + static_cast<int64_t>(m)), next, m, count, width, dtype);
     }
+    next += count * stride;
   }
   return prepared;
 }

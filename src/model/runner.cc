@@ -1,0 +1,38 @@
+#include "model/runner.h"
+
+#include "attention/summaries.h"
+
+namespace nosa::model {
+
+Result<std::unique_ptr<Runner>> Runner::Create(std::shared_ptr<const Model> model, const AttentionOptions& options, kv::KvStore* store,
+                                               ops::Backend* backend) {
+  std::unique_ptr<Runner> runner(new Runner(std::move(model), store, backend));
+  NOSA_ASSIGN_OR_RETURN(runner->attention_,
+                        attention::AttentionRunner::Create(runner->model_->attention_config(), options, store, backend));
+  return runner;
+}
+
+Status Runner::Forward(std::span<const PassRows> rows, bool prefill, TensorView logits, SelectionRecord* record) {
+  std::vector<attention::Segment> segments;
+  std::vector<int32_t> positions;
+  std::vector<TokenId> tokens;
+  for (const PassRows& part : rows) {
+    const int first = store_->length(part.seq), count = static_cast<int>(part.tokens.size());
+    NOSA_RETURN_IF_ERROR(store_->BeginAppend(part.seq, count));
+    segments.push_back({part.seq, static_cast<int32_t>(positions.size()), count, first});
+    for (int i = 0; i < count; ++i) positions.push_back(first + i);
+    tokens.insert(tokens.end(), part.tokens.begin(), part.tokens.end());
+  }
+  store_->NextStep();
+  const ForwardCall call = {backend_, attention_.get(), &workspace_, {segments, positions, prefill, record}};
+  NOSA_RETURN_IF_ERROR(model_->Forward(call, tokens, logits));
+  for (const PassRows& part : rows) store_->CommitAppend(part.seq);
+  return Status::Ok();
+}
+
+Status Runner::Restore(SeqId seq) {
+  attention_->ForgetTrace(seq);
+  return attention::RestoreRunningSums(model_->attention_config(), *store_, seq, *backend_);
+}
+
+}  // namespace nosa::model

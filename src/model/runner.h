@@ -1,0 +1,58 @@
+// A model at work on one KV store: forward passes over rows of open sequences, and what can be seen of them.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "model/model.h"
+
+namespace nosa::model {
+
+// What callers choose and see of attention, so that rooms above need not know that room.
+using AttentionOptions = attention::AttentionOptions;
+using LocalityStats = attention::LocalityStats;
+using Selection = attention::Selection;
+using SelectionRecord = attention::SelectionRecord;
+using attention::ForEachBit;
+
+// The next tokens of one sequence: its rows in a pass.
+struct PassRows {
+  SeqId seq;
+  std::span<const TokenId> tokens;
+};
+
+// For one store and one caller thread.
+class Runner {
+ public:
+  // Fails as AttentionRunner::Create. `store` and `backend` outlive the runner.
+  static Result<std::unique_ptr<Runner>> Create(std::shared_ptr<const Model> model, const AttentionOptions& options, kv::KvStore* store,
+                                                ops::Backend* backend);
+
+  // One pass that appends the rows to their sequences: all of them, or none when it fails. `prefill`: a prompt chunk,
+  // else single steps of many sequences, in which no sequence's bits depend on the others. logits [n, vocab] f32: of
+  // the last n rows. `record`, when not null, gets the selection of every row.
+  // kDataLoss, kIo or kResourceExhausted from the cold tier: call Restore on every sequence of the pass before the next one.
+  Status Forward(std::span<const PassRows> rows, bool prefill, TensorView logits, SelectionRecord* record = nullptr);
+
+  // After a sequence was truncated or a pass with it failed: makes its summaries fit its length again. Fails as
+  // kv::BlockFetch::Next; the sequence is then to be truncated further.
+  Status Restore(SeqId seq);
+  // A sequence was opened: nothing is known of its last selection.
+  void Forget(SeqId seq) { attention_->ForgetTrace(seq); }
+
+  const LocalityStats& decode_locality() const { return attention_->decode_locality(); }
+  const LocalityStats& prefill_locality() const { return attention_->prefill_locality(); }
+
+ private:
+  Runner(std::shared_ptr<const Model> model, kv::KvStore* store, ops::Backend* backend)
+      : model_(std::move(model)), store_(store), backend_(backend), workspace_(backend) {}
+
+  std::shared_ptr<const Model> model_;
+  kv::KvStore* store_;
+  ops::Backend* backend_;
+  Workspace workspace_;
+  std::unique_ptr<attention::AttentionRunner> attention_;
+};
+
+}  // namespace nosa::model

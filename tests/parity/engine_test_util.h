@@ -1,0 +1,99 @@
+// Runs the engine as tests need it: a model directory, options, prompts, and everything that came out.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "backend/cpu/cpu_backend.h"
+#include "engine/engine.h"
+#include "ops/reference/reference_backend.h"
+
+namespace nosa::engine {
+
+inline std::string DemoModel() { return NOSA_SOURCE_DIR "/models/nosa-21m"; }
+
+// A backend, a model and an engine, in the order of their lives.
+struct Rig {
+  std::unique_ptr<ops::Backend> backend;
+  std::shared_ptr<const model::Model> model;
+  std::unique_ptr<Engine> engine;
+};
+
+inline std::unique_ptr<ops::Backend> MakeBackend(const std::string& name, int threads) {
+  return name == "reference" ? ops::reference::MakeReferenceBackend() : cpu::MakeCpuBackend(threads);
+}
+
+struct RigOptions {
+  std::string model = DemoModel();
+  std::string backend = "cpu";
+  int threads = 2;
+  model::LoadOptions load;
+  EngineOptions engine;
+};
+
+inline Rig MakeRig(RigOptions options) {
+  Rig rig;
+  rig.backend = MakeBackend(options.backend, options.threads);
+  auto model = model::Model::Open(options.model, options.load);
+  EXPECT_TRUE(model.ok()) << model.status().ToString();
+  rig.model = *model;
+  auto engine = Engine::Create(rig.model, nullptr, std::move(options.engine), rig.backend.get());
+  EXPECT_TRUE(engine.ok()) << engine.status().ToString();
+  rig.engine = std::move(engine).value();
+  return rig;
+}
+
+// What one request gave.
+struct Outcome {
+  RequestResult result;
+  std::vector<std::vector<float>> logits;  // of the prompt positions asked for, in order
+  // [position][layer][kv head]: ascending block ids
+  std::vector<std::vector<std::vector<std::vector<int>>>> selected;
+};
+
+inline void Collect(const std::vector<Event>& events, Outcome* outcome) {
+  for (const Event& event : events) {
+    if (event.kind != Event::Kind::kPromptLogits) continue;
+    for (int64_t r = 0; r < event.logits.rows(); ++r) {
+      const float* row = event.logits.row<float>(r);
+      outcome->logits.emplace_back(row, row + event.logits.RowElements());
+      if (event.selection == nullptr) continue;
+      auto& position = outcome->selected.emplace_back();
+      for (const model::Selection& layer : event.selection->layers) {
+        auto& heads = position.emplace_back();
+        for (int g = 0; g < layer.kv_heads(); ++g) {
+          auto& blocks = heads.emplace_back();
+          model::ForEachBit(layer.Mask(event.selection_first_row + static_cast<int>(r), g), [&](int b) { blocks.push_back(b); });
+        }
+      }
+    }
+  }
+}
+
+// Steps until everything has finished.
+inline void RunAll(Engine& engine, Outcome* outcome = nullptr) {
+  std::vector<Event> events;
+  while (engine.HasWork()) {
+    events.clear();
+    const Status status = engine.Step(&events);
+    ASSERT_TRUE(status.ok()) << status.ToString();
+    if (outcome != nullptr) Collect(events, outcome);
+  }
+}
+
+// One request from start to end. The request is released unless it is kept open.
+inline Outcome RunRequest(Engine& engine, Request request) {
+  Outcome outcome;
+  const bool keep = request.keep_open;
+  const auto id = engine.Submit(std::move(request));
+  EXPECT_TRUE(id.ok()) << id.status().ToString();
+  RunAll(engine, &outcome);
+  outcome.result = engine.result(*id);
+  if (!keep) engine.Release(*id);
+  return outcome;
+}
+
+}  // namespace nosa::engine
