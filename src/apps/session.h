@@ -29,6 +29,8 @@ struct Session {
 };
 
 Result<std::unique_ptr<ops::Backend>> MakeBackend(const CommonFlags& flags);
+// The word of --kv-io.
+io::AsyncBackend ParseIoBackend(const std::string& name);
 
 // Also sets the log level (--quiet: warnings only).
 Result<std::unique_ptr<Session>> OpenSession(const CommonFlags& flags);
