@@ -107,6 +107,7 @@ class KvStore {
   StoreStats stats() const;
   // Share of the slots of a lane, for reports.
   int64_t slots_per_lane() const { return lane_quota_; }
+  uint64_t host_budget_bytes() const { return budget_.limit(); }
   uint64_t host_used_bytes() const { return budget_.used(); }
   uint64_t block_record_bytes() const { return cold_ ? cold_->record_bytes() : frame_bytes_; }
 
