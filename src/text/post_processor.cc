@@ -10,7 +10,7 @@ constexpr size_t kMaxTokens = 4096;
 
 class Builder {
  public:
-  explicit Builder(int32_t vocab_size) : vocab_size_(vocab_size) {}
+  explicit Builder(const Vocabulary& vocabulary) : vocabulary_(vocabulary) {}
 
   Status Add(const io::Json& config, std::string_view field) {
     NOSA_ASSIGN_OR_RETURN(const std::string type, TypeOf(config, field));
@@ -64,23 +64,23 @@ class Builder {
     NOSA_ASSIGN_OR_RETURN(const io::Json* ids, ArrayField(*entry, "ids", fmt::format("{}.special_tokens", field)));
     if (ids->size() > kMaxTokens) return InvalidArgument("{}.special_tokens: more than {} ids", field, kMaxTokens);
     for (const io::Json& id : *ids) {
-      const bool fits = id.is_number_unsigned() && id.get<uint64_t>() < static_cast<uint64_t>(vocab_size_);
-      if (!fits)
-        return InvalidArgument("{}.special_tokens: \"{}\" has an id that is not a number below the vocabulary's {}",
-                               field, text, vocab_size_);
+      const bool fits = id.is_number_unsigned() && id.get<uint64_t>() <= static_cast<uint64_t>(kMaxTokenId);
+      if (!fits || vocabulary_.Find(id.get<TokenId>()) == nullptr)
+        return InvalidArgument("{}.special_tokens: \"{}\" has an id that is not in the vocabulary, whose ids are below {}",
+                               field, text, vocabulary_.size());
       out->push_back(id.get<TokenId>());
     }
     return Status::Ok();
   }
 
-  int32_t vocab_size_;
+  const Vocabulary& vocabulary_;
   PostProcessor out_;
 };
 
 }  // namespace
 
-Result<PostProcessor> PostProcessor::FromJson(const io::Json& config, int32_t vocab_size) {
-  Builder builder(vocab_size);
+Result<PostProcessor> PostProcessor::FromJson(const io::Json& config, const Vocabulary& vocabulary) {
+  Builder builder(vocabulary);
   if (!config.is_null()) NOSA_RETURN_IF_ERROR(builder.Add(config, "post_processor"));
   return builder.Take();
 }

@@ -6,6 +6,7 @@
 #include "base/ids.h"
 #include "base/status.h"
 #include "io/json.h"
+#include "text/vocabulary.h"
 
 namespace nosa::text {
 
@@ -14,8 +15,9 @@ struct PostProcessor {
   std::vector<TokenId> after;
 
   // `config` is the value of "post_processor": null, ByteLevel (which only moves offsets), TemplateProcessing, of
-  // which "single" is read, or a Sequence of these. Ids must be below `vocab_size`. Errors name the field.
-  static Result<PostProcessor> FromJson(const io::Json& config, int32_t vocab_size);
+  // which "single" is read, or a Sequence of these. Ids must be in `vocabulary`. Errors name the
+  // field.
+  static Result<PostProcessor> FromJson(const io::Json& config, const Vocabulary& vocabulary);
 };
 
 }  // namespace nosa::text

@@ -1,6 +1,8 @@
 #include "text/regex_syntax.h"
 
+#include <algorithm>
 #include <array>
+#include <cctype>
 #include <string>
 
 namespace nosa::text {

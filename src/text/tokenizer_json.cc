@@ -122,7 +122,7 @@ Result<TokenizerParts> ParseTokenizer(const io::Json& root) {
   if (!added.ok()) return added.status().WithContext("added_tokens");
   FillBytes(decode_bytes, parts.normalizer, *added, vocabulary.get());
   NOSA_ASSIGN_OR_RETURN(parts.post_processor,
-                        PostProcessor::FromJson(FieldOrNull(root, "post_processor"), vocabulary->size()));
+                        PostProcessor::FromJson(FieldOrNull(root, "post_processor"), *vocabulary));
   parts.vocabulary = vocabulary;
   MakeMatchers(*added, &parts);
   parts.bpe.emplace(parts.vocabulary, std::move(merges), options);
