@@ -35,7 +35,7 @@ void AddKvFlags(Command& command, CommonFlags* flags) {
 void AddCommonFlags(Command& command, CommonFlags* flags, const CommonFlagSet& which) {
   if (which.model) {
     command.Text("--model", &flags->model, "a model's directory, or random:1b for random weights of that shape", "DIR");
-    command.Required("--model");
+    if (which.model_required) command.Required("--model");
     command.Int("--topk", &flags->topk, 1, "blocks each query reads (default: the checkpoint's)");
     command.Int("--query-topk", &flags->query_topk, 0, "of these, chosen by the query (default: the checkpoint's)");
     command.Choice("--dtype", &flags->dtype, {"auto", "f32", "bf16"}, "type of weights and cache; auto: the checkpoint's");

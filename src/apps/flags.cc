@@ -163,7 +163,7 @@ void Command::Does(std::function<Status()> run, std::function<Status()> check) {
 std::string Command::Path() const {
   std::string path = app_->get_name();
   for (const CLI::App* app = app_->get_parent(); app != nullptr && app->get_parent() != nullptr; app = app->get_parent()) {
-    path = app->get_name() + " " + path;
+    path = fmt::format("{} {}", app->get_name(), path);
   }
   return path;
 }

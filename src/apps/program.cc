@@ -21,7 +21,7 @@ std::string Prefix(const CLI::App& program) {
   std::string prefix = program.get_name();
   for (const CLI::App* app = &program; !app->get_subcommands().empty();) {
     app = app->get_subcommands().front();
-    prefix += " " + app->get_name();
+    prefix.append(" ").append(app->get_name());
   }
   return prefix;
 }

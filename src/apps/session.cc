@@ -17,11 +17,6 @@ namespace {
 
 constexpr std::string_view kDiskTier = "disk";  // of kv/tiers/tiers.def
 
-io::AsyncBackend IoBackend(const std::string& name) {
-  if (name == "uring") return io::AsyncBackend::kUring;
-  return name == "threads" ? io::AsyncBackend::kThreads : io::AsyncBackend::kAuto;
-}
-
 Result<std::unique_ptr<engine::Engine>> Create(const Session& session, uint64_t budget, const std::optional<DiskPlace>& disk) {
   engine::EngineOptions options = BaseEngineOptions(session);
   options.host_budget_bytes = budget;
@@ -30,7 +25,7 @@ Result<std::unique_ptr<engine::Engine>> Create(const Session& session, uint64_t 
     options.cold.location = disk->directory;
     options.cold.capacity_bytes = disk->capacity_bytes;
     options.cold.direct_io = session.flags.kv_direct;
-    options.cold.io.backend = IoBackend(session.flags.kv_io);
+    options.cold.io.backend = ParseIoBackend(session.flags.kv_io);
   }
   return engine::Engine::Create(session.model, session.tokenizer, std::move(options), session.backend.get());
 }
@@ -69,6 +64,11 @@ void LoadTokenizer(Session* session) {
 
 }  // namespace
 
+io::AsyncBackend ParseIoBackend(const std::string& name) {
+  if (name == "uring") return io::AsyncBackend::kUring;
+  return name == "threads" ? io::AsyncBackend::kThreads : io::AsyncBackend::kAuto;
+}
+
 std::string ExactSize(uint64_t bytes) {
   return bytes < kKiB ? FormatByteSize(bytes) : fmt::format("{} ({} bytes)", FormatByteSize(bytes), bytes);
 }
@@ -83,7 +83,8 @@ Result<std::unique_ptr<Session>> OpenSession(const CommonFlags& flags) {
   if (flags.quiet) SetLogLevel(LogLevel::kWarn);
   auto session = std::make_unique<Session>();
   session->flags = flags;
-  model::LoadOptions options = {.sparse = {.topk = flags.topk, .query_topk = flags.query_topk}};
+  model::LoadOptions options;
+  options.sparse = {flags.topk, flags.query_topk};
   if (flags.dtype != "auto") {
     NOSA_ASSIGN_OR_RETURN(options.dtype, ParseDType(flags.dtype));
   }
@@ -105,6 +106,11 @@ engine::EngineOptions BaseEngineOptions(const Session& session) {
   return options;
 }
 
+int SequenceTokens(const Session& session, size_t prompt_tokens, int max_tokens) {
+  const uint64_t tokens = prompt_tokens + static_cast<uint64_t>(max_tokens);
+  return static_cast<int>(std::min(tokens, static_cast<uint64_t>(session.model->config().max_position)));
+}
+
 Result<KvNeeds> PredictKv(const Session& session, std::span<const int> sequences, const std::optional<DiskPlace>& disk) {
   const std::vector<kv::SequenceNeeds> needs = NeedsOf(session, sequences);
   KvNeeds predicted;
@@ -114,7 +120,12 @@ Result<KvNeeds> PredictKv(const Session& session, std::span<const int> sequences
   }
   if (disk) {
     NOSA_ASSIGN_OR_RETURN(const std::unique_ptr<engine::Engine> engine, Create(session, kv::kNoLimit, disk));
-    predicted.smallest_bytes = engine->store().SmallestBudget(needs);
+    const kv::KvStore& store = engine->store();
+    predicted.smallest_bytes = store.SmallestBudget(needs);
+    for (const int tokens : sequences) {
+      const auto blocks = static_cast<uint64_t>(store.layout().Blocks(tokens)) * static_cast<uint64_t>(store.layout().lanes());
+      predicted.disk_bytes += blocks * store.block_record_bytes();
+    }
   }
   return predicted;
 }
@@ -139,8 +150,10 @@ Result<std::unique_ptr<engine::Engine>> MakeEngine(const Session& session, std::
   if (choice.disk) {
     NOSA_ASSIGN_OR_RETURN(const KvNeeds with_disk, PredictKv(session, sequences, choice.disk));
     if (with_disk.smallest_bytes > choice.host_budget_bytes) {
-      return ResourceExhausted("expected at least {} of RAM for KV with a disk tier, found {} {}", ExactSize(with_disk.smallest_bytes),
-                               ExactSize(choice.host_budget_bytes), session.flags.kv_host ? "in --kv-host" : "free");
+      // A short prompt may take less than what reading a disk needs; that is no help to who asked for the disk.
+      const uint64_t smallest = session.flags.kv_disk ? with_disk.smallest_bytes : std::min(with_disk.smallest_bytes, in_ram.all_in_ram_bytes);
+      return ResourceExhausted("expected at least {} of RAM for KV, found {} {}", ExactSize(smallest), ExactSize(choice.host_budget_bytes),
+                               session.flags.kv_host ? "in --kv-host" : "free");
     }
   }
   NOSA_ASSIGN_OR_RETURN(std::unique_ptr<engine::Engine> engine, Create(session, choice.host_budget_bytes, choice.disk));

@@ -29,6 +29,8 @@ struct Session {
 };
 
 Result<std::unique_ptr<ops::Backend>> MakeBackend(const CommonFlags& flags);
+// The word of --kv-io.
+io::AsyncBackend ParseIoBackend(const std::string& name);
 
 // Also sets the log level (--quiet: warnings only).
 Result<std::unique_ptr<Session>> OpenSession(const CommonFlags& flags);
@@ -36,12 +38,18 @@ Result<std::unique_ptr<Session>> OpenSession(const CommonFlags& flags);
 // Engine options that the flags say, without tiers and without a bound.
 engine::EngineOptions BaseEngineOptions(const Session& session);
 
+// The most tokens a sequence of that prompt will hold. Never more than the model's positions: what asks for more is
+// refused by the engine, which says so.
+int SequenceTokens(const Session& session, size_t prompt_tokens, int max_tokens);
+
 // What all KV of the sequences takes, by the engine's own arithmetic.
 struct KvNeeds {
   uint64_t all_in_ram_bytes = 0;  // nothing is offloaded from here on
   uint64_t smallest_bytes = 0;    // of RAM, with a disk tier
+  uint64_t disk_bytes = 0;        // on disk, with a disk tier
 };
-// `sequences`: the most tokens of each. `disk`: also find the smallest; fails as the tier does.
+// `sequences`: the most tokens of each. `disk`: also what holds with that tier (else smallest is all in RAM, and disk 0);
+// fails as the tier does.
 Result<KvNeeds> PredictKv(const Session& session, std::span<const int> sequences, const std::optional<DiskPlace>& disk);
 
 // RAM that KV may take without --kv-host: what is free, less what the rest of the program will need.
