@@ -42,9 +42,7 @@ Result<std::unique_ptr<Engine>> Engine::Create(std::shared_ptr<const model::Mode
   store.binding = engine->model_->binding();
   store.max_append_tokens = o.prefill_chunk;
   store.min_slots_per_lane = engine->model_->MinSlotsPerLane();
-  if (!o.cold_tier.empty()) {
-    NOSA_ASSIGN_OR_RETURN(store.cold, kv::MakeTier(o.cold_tier, o.cold));
-  }
+  store.cold = std::move(o.cold);
   NOSA_ASSIGN_OR_RETURN(engine->store_, kv::KvStore::Create(std::move(store), backend));
   NOSA_ASSIGN_OR_RETURN(engine->runner_, model::Runner::Create(engine->model_, o.attention, engine->store_.get(), backend));
   return engine;

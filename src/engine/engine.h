@@ -23,9 +23,8 @@ struct EngineOptions {
   uint64_t host_budget_bytes = kv::kNoLimit;
   std::string kv_policy = "importance-lru";
   std::string kv_codec = "raw";
-  // Where blocks go that do not fit; empty: nowhere. By tier name and options, made at Create.
-  std::string cold_tier;
-  kv::TierOptions cold;
+  // Where blocks go that do not fit (kv::MakeTier); null: nowhere.
+  std::unique_ptr<kv::Tier> cold;
   // Tokens of a prompt read at once, in pieces cut at multiples of this from the sequence's start. Part of what an
   // answer's bits depend on.
   int prefill_chunk = 512;

@@ -15,10 +15,10 @@ namespace nosa::engine {
 using RequestId = Id<struct RequestTag>;
 
 struct Request {
-  std::vector<TokenId> prompt;  // not empty
-  SamplingParams sampling;
+  std::vector<TokenId> prompt = {};  // not empty
+  SamplingParams sampling = {};
   int max_tokens = 128;            // to generate; 0: only read the prompt
-  std::vector<std::string> stop;   // text that ends the answer; not part of it
+  std::vector<std::string> stop = {};  // text that ends the answer; not part of it
   bool ignore_eos = false;
   // Logits of the last n prompt positions are given out while the prompt is read (Event::kPromptLogits).
   int prompt_logits = 0;

@@ -62,7 +62,8 @@ TokenId Sampler::Sample(std::span<const float> logits, const SamplingParams& par
   if (params.temperature == 0 && params.repetition_penalty == 1) {
     TokenId best = 0;
     ops::argmax(*backend_, {}, {.logits = ConstTensorView(logits.data(), DType::kF32, {1, vocab}), .ids = {&best, 1}});
-    return best;
+    // Else it is broken: below, such logits are left out, as they are whenever tokens are drawn.
+    if (std::isfinite(logits[static_cast<size_t>(best)])) return best;
   }
   state_.params = &params;
   state_.context = context;

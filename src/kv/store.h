@@ -23,7 +23,7 @@ struct StoreOptions {
   uint64_t host_budget_bytes = kNoLimit;  // hard bound of everything the store holds in the fastest tier
   std::string policy = "importance-lru";
   std::string codec = "raw";              // used with a cold tier
-  std::unique_ptr<Tier> cold;             // null: everything stays in the fastest tier
+  std::unique_ptr<Tier> cold = nullptr;   // null: everything stays in the fastest tier
   uint64_t binding = 0;                   // what cached bytes belong to: hash of weights, tokenizer, tenant
   int max_append_tokens = 512;            // largest BeginAppend
   // With fewer slots a lane could not load one block while it computes on another; four leaves room for both.

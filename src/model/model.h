@@ -22,7 +22,7 @@ struct SparseOverrides {
 
 struct LoadOptions {
   std::optional<DType> dtype;  // of weights and cache, kF32 or kBF16; default: the checkpoint's
-  SparseOverrides sparse;
+  SparseOverrides sparse = {};
 };
 
 class Model {

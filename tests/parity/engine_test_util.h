@@ -1,6 +1,7 @@
 // Runs the engine as tests need it: a model directory, options, prompts, and everything that came out.
 #pragma once
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <memory>

@@ -31,7 +31,7 @@ TEST_P(GoldenTest, F32MatchesLogitsSelectionAndGreedyTokens) {
   RigOptions options;
   options.load.dtype = DType::kF32;
   options.engine.attention.selector = GetParam().attention;
-  const Rig rig = MakeRig(options);
+  const Rig rig = MakeRig(std::move(options));
   const Outcome outcome = RunRequest(*rig.engine, {.prompt = Ids("prompt"), .max_tokens = 16, .ignore_eos = true, .prompt_logits = 8,
                                             .record_selection = true});
 

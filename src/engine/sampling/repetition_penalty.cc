@@ -1,5 +1,6 @@
 // Repetition penalty (Keskar et al., CTRL, arXiv 1909.05858): tokens already in the context lose, once each.
 #include <algorithm>
+#include <limits>
 
 #include "engine/sampling.h"
 
@@ -14,9 +15,11 @@ class RepetitionPenaltyStage final : public SamplingStage {
     std::vector<TokenId> seen(state->context.begin(), state->context.end());
     std::sort(seen.begin(), seen.end());
     const float penalty = state->params->repetition_penalty;
+    constexpr float kMost = std::numeric_limits<float>::max();
     for (Candidate& c : state->candidates) {
       if (!std::binary_search(seen.begin(), seen.end(), c.id)) continue;
-      c.logit = c.logit > 0 ? c.logit / penalty : c.logit * penalty;
+      // Kept finite: two infinities would have no difference for the stages below.
+      c.logit = std::clamp(c.logit > 0 ? c.logit / penalty : c.logit * penalty, -kMost, kMost);
     }
     state->sorted = false;
   }

@@ -1,0 +1,149 @@
+// Both evaluations through the engine, with the demo model.
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "backend/cpu/cpu_backend.h"
+#include "eval/corpus.h"
+#include "eval/perplexity.h"
+#include "eval/recall.h"
+#include "io/safetensors.h"
+
+namespace nosa::eval {
+namespace {
+
+constexpr char kModel[] = NOSA_SOURCE_DIR "/models/nosa-21m";
+
+class EngineDrivenTest : public testing::Test {
+ protected:
+  std::unique_ptr<engine::Engine> MakeEngine(engine::EngineOptions options = {}) {
+    auto engine = engine::Engine::Create(model_, tokenizer_, std::move(options), backend_.get());
+    EXPECT_TRUE(engine.ok()) << engine.status().ToString();
+    return std::move(engine).value();
+  }
+  RecallTask Task(int tokens, int facts) {
+    const std::string text = JoinDocuments(*ReadCorpus({NOSA_SOURCE_DIR "/src/base"}), 60000, 1);
+    return *BuildRecallTask(*tokenizer_, text, {.tokens = tokens, .facts = facts, .seed = 1});
+  }
+  std::vector<TokenId> Golden(const std::string& name) {
+    const ConstTensorView view = *goldens_->Get(name);
+    return {view.row<TokenId>(0), view.row<TokenId>(0) + view.shape().elements()};
+  }
+
+  std::unique_ptr<ops::Backend> backend_ = cpu::MakeCpuBackend(2);
+  std::shared_ptr<const model::Model> model_ = *model::Model::Open(kModel, {.dtype = DType::kF32});
+  std::shared_ptr<const text::Tokenizer> tokenizer_ = *text::Tokenizer::FromFile(std::string(kModel) + "/tokenizer.json");
+  std::shared_ptr<const io::Safetensors> goldens_ = *io::Safetensors::OpenFile(std::string(kModel) + "/goldens.safetensors");
+};
+
+const auto kGoOn = [](const auto&...) { return true; };
+
+TEST(NextTokenLossTest, IsTheNegativeLogOfSoftmax) {
+  const std::vector<float> logits = {1, 2, 3};
+  const double sum = std::exp(1.0) + std::exp(2.0) + std::exp(3.0);
+  for (TokenId i = 0; i < 3; ++i) EXPECT_NEAR(NextTokenLoss(logits, i), -std::log(std::exp(i + 1.0) / sum), 1e-12);
+  EXPECT_NEAR(NextTokenLoss(std::vector<float>{30000, 29999}, 1), 1 + std::log1p(std::exp(-1.0)), 1e-12) << "large logits do not overflow";
+  EXPECT_NEAR(NextTokenLoss(std::vector<float>{0, -30000}, 0), 0, 1e-12);
+  EXPECT_TRUE(std::isnan(NextTokenLoss(std::vector<float>{0, NAN}, 0)));
+}
+
+TEST_F(EngineDrivenTest, PerplexityIsTheGoldens) {
+  const auto engine = MakeEngine();
+  for (const std::string prompt : {"70", "2500"}) {
+    const std::vector<TokenId> ids = Golden(prompt + ".prompt");
+    const auto report = MeasurePerplexity(*engine, ids, 1000, kGoOn);
+    ASSERT_TRUE(report.ok()) << report.status().ToString();
+    EXPECT_NEAR(report->loss, goldens_->Get(prompt + ".nosa.ppl_nll")->row<float>(0)[0], 1e-4);
+    EXPECT_EQ(report->tokens, static_cast<int>(ids.size()) - 1);
+    double sum = 0;
+    int tokens = 0;
+    for (const LossBucket& bucket : report->buckets) {
+      EXPECT_EQ(bucket.first, tokens);
+      tokens += bucket.tokens;
+      sum += bucket.loss * bucket.tokens;
+    }
+    EXPECT_EQ(tokens, report->tokens);
+    EXPECT_NEAR(sum / tokens, report->loss, 1e-9);
+  }
+}
+
+TEST_F(EngineDrivenTest, PerplexityRefusesAndIsInterrupted) {
+  const auto engine = MakeEngine();
+  EXPECT_EQ(MeasurePerplexity(*engine, std::vector<TokenId>{5}, 100, kGoOn).status().code(), StatusCode::kInvalidArgument);
+  EXPECT_EQ(MeasurePerplexity(*engine, std::vector<TokenId>{5, 8192}, 100, kGoOn).status().code(), StatusCode::kInvalidArgument);
+  const std::vector<TokenId> ids = Golden("2500.prompt");
+  const auto given_up = MeasurePerplexity(*engine, ids, 100, [](int done, int) { return done > 600; });
+  EXPECT_EQ(given_up.status().code(), StatusCode::kCancelled);
+  EXPECT_FALSE(engine->HasWork());
+}
+
+TEST_F(EngineDrivenTest, RecallAnswersAreThoseOfOnePromptEach) {
+  const RecallTask task = Task(2048, 4);
+  const auto engine = MakeEngine();
+  int told = 0;
+  const auto report = RunRecall(*engine, task, [&](const RecallProgress& progress) {
+    told += progress.answer != nullptr ? 1 : 0;
+    return true;
+  });
+  ASSERT_TRUE(report.ok()) << report.status().ToString();
+  EXPECT_EQ(told, 4);
+  EXPECT_EQ(report->answers.size(), 4u);
+  EXPECT_GE(report->correct(), 3) << "the card says 91 % at 4,096 tokens";
+  EXPECT_EQ(report->reading.tokens, static_cast<int64_t>(task.document.size()));
+  EXPECT_GT(report->decode.tokens, 0);
+  EXPECT_EQ(report->kv_bytes, 2u * 8 * 32 * (64 * 64 * 4 * 2 + 64 * 4)) << "32 blocks of 64 tokens, keys, values and importance";
+  for (size_t i = 0; i < task.facts.size(); ++i) {
+    EXPECT_EQ(report->answers[i].ok, report->answers[i].text == task.facts[i].number);
+    engine::Request request;
+    request.prompt = task.document;
+    request.prompt.insert(request.prompt.end(), task.facts[i].question.begin(), task.facts[i].question.end());
+    request.max_tokens = kRecallAnswerTokens;
+    request.stop = {".", "\n"};
+    const auto id = engine->Submit(std::move(request));
+    ASSERT_TRUE(id.ok());
+    std::vector<engine::Event> events;
+    while (engine->HasWork()) ASSERT_TRUE(engine->Step(&events).ok());
+    EXPECT_EQ(engine->result(*id).ids, report->answers[i].ids) << task.facts[i].word;
+    engine->Release(*id);
+  }
+}
+
+TEST_F(EngineDrivenTest, ATruthThatIsAnotherNumberIsNotRecalled) {
+  RecallTask task = Task(1024, 2);
+  const auto engine = MakeEngine();
+  const RecallReport report = *RunRecall(*engine, task, kGoOn);
+  for (Fact& fact : task.facts) fact.number = "00000";
+  const RecallReport wrong = *RunRecall(*engine, task, kGoOn);
+  EXPECT_GE(report.correct(), 1);
+  EXPECT_EQ(wrong.correct(), 0);
+  EXPECT_EQ(wrong.fingerprint, report.fingerprint) << "the truth is not part of what was computed";
+}
+
+TEST_F(EngineDrivenTest, RecallIsTheSameFromDiskAndInterrupted) {
+  const RecallTask task = Task(3000, 2);
+  const auto in_ram = MakeEngine();
+  const auto report = RunRecall(*in_ram, task, kGoOn);
+  ASSERT_TRUE(report.ok()) << report.status().ToString();
+  EXPECT_EQ(report->while_answering.kv.blocks_fetched, 0u);
+
+  engine::EngineOptions options;
+  options.cold_tier = "disk";
+  options.cold.location = testing::TempDir();
+  const kv::SequenceNeeds needs = model_->SequenceNeeds(task.reserve_tokens());
+  options.host_budget_bytes = MakeEngine(options)->store().SmallestBudget({&needs, 1});
+  const auto on_disk = MakeEngine(options);
+  const auto offloaded = RunRecall(*on_disk, task, kGoOn);
+  ASSERT_TRUE(offloaded.ok()) << offloaded.status().ToString();
+  EXPECT_EQ(offloaded->fingerprint, report->fingerprint);
+  EXPECT_GT(offloaded->while_answering.kv.blocks_fetched, 0u);
+  EXPECT_LE(offloaded->while_answering.kv.host_peak_bytes, options.host_budget_bytes);
+  EXPECT_LT(offloaded->while_answering.kv.lookups, on_disk->stats().kv.lookups) << "a difference, not all there was";
+  for (size_t i = 0; i < 2; ++i) EXPECT_EQ(offloaded->answers[i].ids, report->answers[i].ids);
+
+  const auto given_up = RunRecall(*in_ram, task, [](const RecallProgress& p) { return p.answer == nullptr; });
+  EXPECT_EQ(given_up.status().code(), StatusCode::kCancelled);
+  EXPECT_TRUE(RunRecall(*in_ram, task, kGoOn).ok()) << "it gave back what it held";
+}
+
+}  // namespace
+}  // namespace nosa::eval

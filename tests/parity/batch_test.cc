@@ -1,0 +1,102 @@
+// Answers do not depend on company: sequences of different lengths together give what each gives alone.
+#include "base/rng.h"
+#include "tests/parity/engine_test_util.h"
+
+namespace nosa::engine {
+namespace {
+
+std::vector<TokenId> RandomPrompt(int tokens, uint64_t stream) {
+  const Philox rng(11, stream);
+  std::vector<TokenId> ids(static_cast<size_t>(tokens));
+  for (size_t i = 0; i < ids.size(); ++i) ids[i] = static_cast<TokenId>(3 + rng.Block(i)[0] % 8000);
+  return ids;
+}
+
+std::vector<Request> MixedRequests() {
+  std::vector<Request> requests;
+  const std::vector<int> lengths = {1, 63, 64, 65, 513, 1200, 31};
+  for (size_t i = 0; i < lengths.size(); ++i) {
+    Request request = {.prompt = RandomPrompt(lengths[i], i), .max_tokens = 12 + 5 * static_cast<int>(i), .ignore_eos = true};
+    if (i % 2 == 1) request.sampling = {.temperature = 0.9f, .top_k = 50, .top_p = 0.95f, .seed = i};
+    requests.push_back(std::move(request));
+  }
+  return requests;
+}
+
+TEST(Batch, TogetherAsAlone) {
+  const Rig alone = MakeRig({});
+  std::vector<Outcome> expected;
+  for (Request& request : MixedRequests()) expected.push_back(RunRequest(*alone.engine, std::move(request)));
+
+  const Rig rig = MakeRig({});
+  std::vector<RequestId> ids;
+  std::vector<Event> events;
+  // They join at different times: one every third step.
+  std::vector<Request> waiting = MixedRequests();
+  for (size_t step = 0, next = 0; next < waiting.size() || rig.engine->HasWork(); ++step) {
+    if (next < waiting.size() && step % 3 == 0) ids.push_back(*rig.engine->Submit(waiting[next++]));
+    ASSERT_TRUE(rig.engine->Step(&events).ok());
+  }
+  for (size_t i = 0; i < ids.size(); ++i) {
+    EXPECT_EQ(rig.engine->result(ids[i]).ids, expected[i].result.ids) << "request " << i;
+    EXPECT_EQ(rig.engine->result(ids[i]).fingerprint, expected[i].result.fingerprint) << "request " << i;
+    rig.engine->Release(ids[i]);
+  }
+}
+
+TEST(Batch, CancellingOneLeavesTheOthersAlone) {
+  const Rig alone = MakeRig({});
+  const Request kept = {.prompt = RandomPrompt(300, 1), .max_tokens = 20, .ignore_eos = true};
+  const Outcome expected = RunRequest(*alone.engine, kept);
+
+  const Rig rig = MakeRig({});
+  const RequestId keep = *rig.engine->Submit(kept);
+  const RequestId drop = *rig.engine->Submit({.prompt = RandomPrompt(2000, 2), .max_tokens = 50, .ignore_eos = true});
+  std::vector<Event> events;
+  for (int i = 0; i < 4; ++i) ASSERT_TRUE(rig.engine->Step(&events).ok());
+  const uint64_t before = rig.engine->store().host_used_bytes();
+  rig.engine->Cancel(drop);
+  ASSERT_TRUE(rig.engine->Step(&events).ok());
+  EXPECT_EQ(rig.engine->result(drop).reason, FinishReason::kCancelled);
+  EXPECT_LT(rig.engine->store().host_used_bytes(), before) << "its blocks are free within one step";
+  RunAll(*rig.engine);
+  EXPECT_EQ(rig.engine->result(keep).ids, expected.result.ids);
+  EXPECT_EQ(rig.engine->result(keep).fingerprint, expected.result.fingerprint);
+}
+
+TEST(Submit, RefusesWhatCannotBeAnswered) {
+  const Rig rig = MakeRig({});
+  EXPECT_EQ(rig.engine->Submit({.prompt = {}}).status().code(), StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(rig.engine->Submit({.prompt = {1, 9000}}).status().message()),
+              testing::AllOf(testing::HasSubstr("9000"), testing::HasSubstr("8192")));
+  EXPECT_THAT(std::string(rig.engine->Submit({.prompt = std::vector<TokenId>(40000, 5)}).status().message()), testing::HasSubstr("32768"));
+  EXPECT_FALSE(rig.engine->Submit({.prompt = {5}, .stop = {"x"}}).ok()) << "stop strings need a tokenizer";
+}
+
+// Continuing after a cut equals a fresh request with the same tokens, cut at chunk boundaries.
+TEST(Continue, AfterACutAsFromTheStart) {
+  const std::vector<TokenId> document = RandomPrompt(1024, 3), question = RandomPrompt(20, 4);
+  std::vector<TokenId> whole = document;
+  whole.insert(whole.end(), question.begin(), question.end());
+  const Rig fresh = MakeRig({});
+  const Outcome expected = RunRequest(*fresh.engine, {.prompt = whole, .max_tokens = 80, .ignore_eos = true});
+
+  const Rig rig = MakeRig({});
+  const RequestId id = *rig.engine->Submit({.prompt = document, .max_tokens = 0, .keep_open = true, .reserve_tokens = 1500});
+  RunAll(*rig.engine);
+  // The answer seals a block; the cut at 1024, and one inside a sealed block first, must undo that.
+  for (const int keep : {1024, 1100, 1024}) {
+    const std::vector<TokenId> so_far = rig.engine->tokens(id);
+    std::vector<TokenId> tokens(keep == 1024 ? question : std::vector<TokenId>{7, 8, 9});
+    const int kept = std::min<int>(keep, static_cast<int>(so_far.size()));
+    ASSERT_TRUE(rig.engine->Continue(id, kept, tokens, {.max_tokens = 80, .ignore_eos = true, .keep_open = true}).ok());
+    RunAll(*rig.engine);
+    if (keep != 1024) continue;
+    EXPECT_EQ(rig.engine->result(id).ids, expected.result.ids);
+    EXPECT_EQ(rig.engine->result(id).fingerprint, expected.result.fingerprint);
+  }
+  rig.engine->Release(id);
+}
+
+}  // namespace
+}  // namespace nosa::engine
