@@ -164,7 +164,7 @@ void AddDemo(Command command) {
   command.Int("--tokens", &flags->task.tokens, 1, "of the text, facts and question included");
   command.Int("--facts", &flags->task.facts, 1, "facts in the text", static_cast<int>(eval::RecallWords().size()));
   command.Seed("--seed", &flags->task.seed, "of the order of files, the words and the numbers");
-  AddCommonFlags(command, &flags->common);
+  AddCommonFlags(command, &flags->common, {.model_required = false});
   command.Does([flags] { return Demo(*flags); }, [flags] { return CheckCommonFlags(flags->common); });
 }
 
