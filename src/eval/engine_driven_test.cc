@@ -127,16 +127,20 @@ TEST_F(EngineDrivenTest, RecallIsTheSameFromDiskAndInterrupted) {
   EXPECT_EQ(report->while_answering.kv.blocks_fetched, 0u);
 
   engine::EngineOptions options;
-  options.cold_tier = "disk";
-  options.cold.location = testing::TempDir();
+  kv::TierOptions disk;
+  disk.location = testing::TempDir();
   const kv::SequenceNeeds needs = model_->SequenceNeeds(task.reserve_tokens());
-  options.host_budget_bytes = MakeEngine(options)->store().SmallestBudget({&needs, 1});
-  const auto on_disk = MakeEngine(options);
+  options.cold = *kv::MakeTier("disk", disk);
+  const uint64_t budget = MakeEngine(std::move(options))->store().SmallestBudget({&needs, 1});
+  options = {};
+  options.host_budget_bytes = budget;
+  options.cold = *kv::MakeTier("disk", disk);
+  const auto on_disk = MakeEngine(std::move(options));
   const auto offloaded = RunRecall(*on_disk, task, kGoOn);
   ASSERT_TRUE(offloaded.ok()) << offloaded.status().ToString();
   EXPECT_EQ(offloaded->fingerprint, report->fingerprint);
   EXPECT_GT(offloaded->while_answering.kv.blocks_fetched, 0u);
-  EXPECT_LE(offloaded->while_answering.kv.host_peak_bytes, options.host_budget_bytes);
+  EXPECT_LE(offloaded->while_answering.kv.host_peak_bytes, budget);
   EXPECT_LT(offloaded->while_answering.kv.lookups, on_disk->stats().kv.lookups) << "a difference, not all there was";
   for (size_t i = 0; i < 2; ++i) EXPECT_EQ(offloaded->answers[i].ids, report->answers[i].ids);
 
