@@ -21,10 +21,7 @@ Result<std::unique_ptr<engine::Engine>> Create(const Session& session, uint64_t 
   engine::EngineOptions options = BaseEngineOptions(session);
   options.host_budget_bytes = budget;
   if (disk) {
-    kv::TierOptions tier;
-    tier.location = disk->directory;
-    tier.capacity_bytes = disk->capacity_bytes;
-    tier.direct_io = session.flags.kv_direct;
+    kv::TierOptions tier = {.location = disk->directory, .capacity_bytes = disk->capacity_bytes, .direct_io = session.flags.kv_direct};
     tier.io.backend = ParseIoBackend(session.flags.kv_io);
     NOSA_ASSIGN_OR_RETURN(options.cold, kv::MakeTier(kDiskTier, tier));
   }
