@@ -14,6 +14,9 @@
 
 namespace nosa::model {
 
+// Slots of a workspace: the model's own, and the first of a family's.
+inline constexpr int kHiddenSlot = 0, kFirstFamilySlot = 1;
+
 // Memory for intermediate results, kept from call to call. One per caller thread.
 class Workspace {
  public:

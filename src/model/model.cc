@@ -73,8 +73,7 @@ int Model::MinSlotsPerLane() const {
 
 Status Model::Forward(const ForwardCall& call, std::span<const TokenId> tokens, TensorView logits) const {
   const int64_t rows = static_cast<int64_t>(tokens.size());
-  constexpr int kHidden = 63;  // a workspace slot no family uses
-  const TensorView x = call.workspace->Get(kHidden, {rows, config_.hidden_size});
+  const TensorView x = call.workspace->Get(kHiddenSlot, {rows, config_.hidden_size});
   decoder_->Embed(call, tokens, x);
   NOSA_RETURN_IF_ERROR(decoder_->RunLayers(call, 0, decoder_->layers(), x));
   if (!logits.empty()) decoder_->Head(call, x.Rows(rows - logits.rows(), logits.rows()), logits);

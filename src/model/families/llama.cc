@@ -21,7 +21,7 @@ struct LlamaLayer {
 };
 
 // Workspace slots.
-enum Slot : int { kNormed, kQ, kK, kV, kS, kAttended, kGate, kUp };
+enum Slot : int { kNormed = kFirstFamilySlot, kQ, kK, kV, kS, kAttended, kGate, kUp };
 
 class LlamaDecoder final : public Decoder {
  public:
