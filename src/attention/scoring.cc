@@ -62,8 +62,8 @@ void QueryScores(const AttentionConfig& config, const SelectInput& input, int be
     most = std::max(most, VisibleWindows(config, input, r));
   }
   const int64_t width = static_cast<int64_t>(RoundUp(static_cast<uint64_t>(std::max(most, 1)), ops::kWindowTile));
-  std::vector<float> p(static_cast<size_t>((end - begin) * config.kv_heads * width));
-  const TensorView p_view(p.data(), DType::kF32, {end - begin, config.kv_heads, width});
+  batch->window_scores.resize(static_cast<size_t>((end - begin) * config.kv_heads * width));
+  const TensorView p_view(batch->window_scores.data(), DType::kF32, {end - begin, config.kv_heads, width});
   ops::window_scores(*input.backend, input.stream,
                      {.q = input.q.Rows(begin, end - begin), .rows = rows, .states = input.states, .summary_dtype = config.kv_dtype,
                       .scale = config.scale(), .kv_heads = config.kv_heads, .p = p_view});

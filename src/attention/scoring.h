@@ -19,7 +19,7 @@ void ForceBlocks(const AttentionConfig& config, const SelectInput& input, Select
 
 // Scores of rows [begin, end) of an input, as topk_blocks takes them: entry (r - begin) * G + g.
 struct ScoreBatch {
-  std::vector<float> storage;
+  std::vector<float> storage, window_scores;
   std::vector<ops::TopkBlocksArgs::Row> rows;
 };
 
