@@ -105,6 +105,7 @@ io::OrderedJson RowJson(const DecodeRow& row) {
 
 Status BenchDecode(const DecodeFlags& flags) {
   NOSA_ASSIGN_OR_RETURN(const std::unique_ptr<Session> session, OpenSession(flags.common));
+  for (const int context : flags.contexts) NOSA_RETURN_IF_ERROR(CheckContext(*session, context));
   // Larger than the caches of one machine's share; the weights it is compared with are in memory too.
   constexpr size_t kProbeBytes = size_t{1} << 30;
   const bool has_pool = session->backend->pool() != nullptr;

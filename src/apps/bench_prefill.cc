@@ -55,6 +55,7 @@ Result<PrefillRow> MeasurePrefill(const Session& session, const PrefillFlags& fl
 
 Status BenchPrefill(const PrefillFlags& flags) {
   NOSA_ASSIGN_OR_RETURN(const std::unique_ptr<Session> session, OpenSession(flags.common));
+  for (const int context : flags.contexts) NOSA_RETURN_IF_ERROR(CheckContext(*session, int64_t{context} + 1));  // and one answered
   io::OrderedJson json = BenchHeader(*session, "prefill");
   json["chunk"] = flags.common.prefill_chunk;
   json["rows"] = io::OrderedJson::array();

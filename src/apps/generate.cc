@@ -133,6 +133,9 @@ void AddGenerate(Command command) {
                [flags] {
                  NOSA_RETURN_IF_ERROR(CheckCommonFlags(flags->common));
                  NOSA_RETURN_IF_ERROR(CheckPromptFlags(flags->prompt));
+                 for (const std::string& stop : flags->request.stop) {
+                   if (stop.empty()) return InvalidArgument("--stop: expected text, found \"\"");
+                 }
                  return flags->request.sampling.Validate();
                });
 }

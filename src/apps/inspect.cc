@@ -174,7 +174,7 @@ Status Inspect(const InspectFlags& flags) {
     json["model"] = ModelJson(*session);
     const int64_t positions = session->model->config().max_position;
     const int context = flags.context.value_or(static_cast<int>(std::min<int64_t>(positions, std::numeric_limits<int>::max())));
-    if (context > positions) return InvalidArgument("--context asks for {} tokens, the model reads at most {}", context, positions);
+    NOSA_RETURN_IF_ERROR(CheckContext(*session, context));
     NOSA_ASSIGN_OR_RETURN(json["needs"], NeedsJson(*session, context, flags.sequences));
     json["machine"] = MachineJson(flags.common, *session->backend);
   } else {

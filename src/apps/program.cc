@@ -1,5 +1,7 @@
 #include "apps/program.h"
 
+#include <fmt/ranges.h>
+
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <exception>
@@ -16,14 +18,35 @@ namespace {
 
 constexpr int kDone = 0, kFailed = 1, kWrongUsage = 2;
 
+// The command that was understood last.
+const CLI::App& Deepest(const CLI::App& program) {
+  const CLI::App* app = &program;
+  while (!app->get_subcommands().empty()) app = app->get_subcommands().front();
+  return *app;
+}
+
 // "nosa bench decode": as much of the command as was understood.
 std::string Prefix(const CLI::App& program) {
-  std::string prefix = program.get_name();
-  for (const CLI::App* app = &program; !app->get_subcommands().empty();) {
-    app = app->get_subcommands().front();
-    prefix.append(" ").append(app->get_name());
-  }
+  const CLI::App* app = &Deepest(program);
+  std::string prefix = app->get_name();
+  for (app = app->get_parent(); app != nullptr; app = app->get_parent()) prefix = app->get_name() + " " + prefix;
   return prefix;
+}
+
+// Says what is wrong with the arguments: one sentence, or the help of a command that needs another word.
+void ExplainUsage(const CLI::App& program, const CLI::ParseError& error) {
+  const CLI::App& command = Deepest(program);
+  std::vector<std::string> known;
+  for (const CLI::App* app : command.get_subcommands([](const CLI::App*) { return true; })) known.push_back(app->get_name());
+  if (known.empty()) return PrintError(Prefix(program), std::string(error.what()) + " (see --help)");
+  const std::vector<std::string> rest = command.remaining();
+  if (rest.empty()) {
+    const std::string help = program.help();
+    std::fwrite(help.data(), 1, help.size(), stderr);
+    return;
+  }
+  const std::string_view kind = rest[0].starts_with('-') ? "option" : "command";
+  PrintError(Prefix(program), fmt::format("unknown {} \"{}\"; commands: {} (see --help)", kind, rest[0], fmt::join(known, ", ")));
 }
 
 void Describe(CLI::App* program, std::vector<Command>* leaves) {
@@ -67,7 +90,7 @@ int RunProgram(int argc, const char* const* argv) {
       program.exit(asked);
       return FlushStdout().ok() ? kDone : kFailed;
     } catch (const CLI::ParseError& error) {
-      PrintError(Prefix(program), std::string(error.what()) + " (see --help)");
+      ExplainUsage(program, error);
       return kWrongUsage;
     }
     return RunChosen(program, leaves);

@@ -109,6 +109,12 @@ int SequenceTokens(const Session& session, size_t prompt_tokens, int max_tokens)
   return static_cast<int>(std::min(tokens, static_cast<uint64_t>(session.model->config().max_position)));
 }
 
+Status CheckContext(const Session& session, int64_t tokens) {
+  const int64_t positions = session.model->config().max_position;
+  if (tokens <= positions) return Status::Ok();
+  return InvalidArgument("--context asks for {} tokens, the model reads at most {}", tokens, positions);
+}
+
 Result<KvNeeds> PredictKv(const Session& session, std::span<const int> sequences, const std::optional<DiskPlace>& disk) {
   const std::vector<kv::SequenceNeeds> needs = NeedsOf(session, sequences);
   KvNeeds predicted;

@@ -42,6 +42,9 @@ engine::EngineOptions BaseEngineOptions(const Session& session);
 // refused by the engine, which says so.
 int SequenceTokens(const Session& session, size_t prompt_tokens, int max_tokens);
 
+// kInvalidArgument when --context asks for more than the model reads.
+Status CheckContext(const Session& session, int64_t tokens);
+
 // What all KV of the sequences takes, by the engine's own arithmetic.
 struct KvNeeds {
   uint64_t all_in_ram_bytes = 0;  // nothing is offloaded from here on

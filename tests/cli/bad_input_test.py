@@ -5,7 +5,7 @@ import re
 import struct
 import subprocess
 
-from program import MODEL, ProgramTest, main
+from program import MODEL, ProgramTest, main, run
 
 
 def small_disk(place):
@@ -44,7 +44,22 @@ class UsageTest(ProgramTest):
         ):
             with self.subTest(args=args):
                 self.fail_with(2, pattern, "generate", *args)
+        self.fail_with(2, r"--stop: expected text", "generate", *good, "--stop", "")
         self.fail_with(2, r"--out is required", "trace", "--model", MODEL, "--ids", "x.json")
+
+
+    def test_a_command_that_is_missing_or_unknown(self):
+        for args in ((), ("bench",), ("eval",)):
+            done = run(*args)
+            self.assertEqual((done.returncode, done.stdout), (2, ""), args)
+            self.assertRegex(done.stderr, rf"(?s)Usage: nosa {' '.join(args)}.*Subcommands:")
+        for args, said in ((("answer",), 'nosa: unknown command "answer"; commands: demo, generate, '),
+                           (("bench", "encode"), 'nosa bench: unknown command "encode"; commands: decode, prefill, ops'),
+                           (("--verbose",), 'nosa: unknown option "--verbose"; commands: ')):
+            done = run(*args)
+            self.assertEqual((done.returncode, done.stdout), (2, ""), args)
+            self.assertIn(said, done.stderr)
+            self.assertEqual(done.stderr.count("\n"), 1)
 
 
 class PromptTest(ProgramTest):
@@ -72,6 +87,8 @@ class PromptTest(ProgramTest):
         ids = self.write("ids.json", [5] * 32769)
         self.fail_with(1, r"at most 32768 tokens, the prompt has 32769", "generate", "--model", MODEL, "--ids", ids)
         self.fail_with(1, r"--context asks for 32769 tokens, the model reads at most 32768", "inspect", "--model", MODEL, "--context", 32769)
+        for what in ("decode", "prefill"):
+            self.fail_with(1, r"--context asks for \d+ tokens, the model reads at most 32768", "bench", what, "--model", MODEL, "--context", 40000)
 
     def test_chunk_that_is_no_multiple_of_the_block(self):
         self.fail_with(1, r"multiple of the block of 64 tokens, found 100", "generate", "--model", MODEL, "--prompt", "a", "--prefill-chunk", 100)

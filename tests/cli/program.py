@@ -58,7 +58,7 @@ class ProgramTest(unittest.TestCase):
         self.assertEqual(done.returncode, code, f"{args}: {done.stderr}")
         lines = done.stderr.splitlines()
         self.assertEqual(len(lines), 1, f"{args}: {done.stderr}")
-        self.assertTrue(lines[0].startswith(f"nosa {args[0]}: "), lines[0])
+        self.assertRegex(lines[0], rf"^nosa {args[0]}( \w+)?: ")
         self.assertRegex(lines[0], pattern)
         self.assertEqual(done.stdout, "", f"{args}")
         self.assertEqual(sorted(os.listdir(self.tmp)), before, f"{args} left something behind")
