@@ -139,8 +139,10 @@ Result<std::span<const int32_t>> BlockFetch::Next() {
   }
   if (store_.cold_ && loading_ > 0) store_.PollCold(false);
   for (;;) {
-    if (!error_.ok()) return error_;
-    for (LaneRange& range : ranges_) Issue(range);
+    if (error_.ok()) {
+      for (LaneRange& range : ranges_) Issue(range);
+    }
+    if (!error_.ok()) return error_;  // also of what ended while Issue waited for a write
     Collect();
     if (!ready_.empty()) return std::span<const int32_t>(ready_);
     NOSA_CHECK(loading_ > 0, "a fetch waits for {} blocks and none is on its way: the caller holds every slot", remaining_);

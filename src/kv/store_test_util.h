@@ -83,10 +83,10 @@ inline void ExpectBlock(const BlockLayout& layout, const std::byte* bytes, const
 }
 
 // The blocks that are not sealed, in every lane.
-inline void ExpectOpenBlocks(const KvStore& store, const KnownSequence& sequence) {
+inline void ExpectOpenBlocks(const KvStore& store, const KnownSequence& sequence, float tolerance = 0) {
   for (int block = store.sealed_blocks(sequence.seq); block < store.layout().Blocks(sequence.length()); ++block) {
     for (int lane = 0; lane < store.layout().lanes(); ++lane) {
-      ExpectBlock(store.layout(), store.OpenBlock(sequence.seq, lane, BlockId(block)), sequence, lane, block);
+      ExpectBlock(store.layout(), store.OpenBlock(sequence.seq, lane, BlockId(block)), sequence, lane, block, tolerance);
     }
   }
 }
