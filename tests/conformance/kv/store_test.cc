@@ -3,8 +3,9 @@
 
 #include <gmock/gmock.h>
 
-#include "../../tests/conformance/kv/faulty_tier.h"
+#include "faulty_tier.h"
 #include "kv/store_test_util.h"
+#include "ops/host_backend.h"
 
 namespace nosa::kv {
 namespace {
@@ -249,6 +250,39 @@ TEST_F(StoreTest, FlushTellsTheFirstFailure) {
   faulty->plan() = {.fail_write = 1};
   ASSERT_TRUE(Append(*store, &other, 4, 1).ok());
   EXPECT_EQ(store->Flush().code(), StatusCode::kResourceExhausted);
+}
+
+// Memory that a budget allows may still not be there on a device.
+class StingyBackend final : public ops::HostBackend {
+ public:
+  std::string_view name() const override { return "stingy"; }
+  std::string Describe() const override { return "gives so many buffers and no more"; }
+  const ops::OpTable& table() const override { return reference_->table(); }
+  int threads() const override { return 1; }
+  Result<Buffer> Allocate(size_t bytes, MemoryKind kind) override {
+    if (left-- <= 0) return ResourceExhausted("no memory for {} bytes", bytes);
+    return HostBackend::Allocate(bytes, kind);
+  }
+  int left = 1000;
+
+ private:
+  std::unique_ptr<ops::Backend> reference_ = ops::reference::MakeReferenceBackend();
+};
+
+TEST_F(StoreTest, AnOpenThatFindsNoMemoryTakesNothing) {
+  StingyBackend backend;
+  StoreOptions options;
+  options.layout = SmallLayout();
+  const auto store = KvStore::Create(std::move(options), &backend).value();
+  const uint64_t base = store->host_used_bytes();
+  for (const int left : {0, 1}) {  // neither side memory nor a staging page; the first alone
+    backend.left = left;
+    EXPECT_EQ(store->Open({40, 100}).status().code(), StatusCode::kResourceExhausted);
+    EXPECT_EQ(store->host_used_bytes(), base);
+    EXPECT_EQ(store->slots_per_lane(), 0);
+  }
+  backend.left = 1000;
+  EXPECT_EQ(store->Open({40, 100}).value(), SeqId(0));
 }
 
 TEST_F(StoreTest, ABudgetThatHoldsNothingSaysTheSmallest) {

@@ -3,7 +3,7 @@
 
 #include <gtest/gtest.h>
 
-#include "../../tests/conformance/kv/faulty_tier.h"
+#include "faulty_tier.h"
 #include "base/rng.h"
 #include "kv/store_test_util.h"
 
