@@ -51,12 +51,15 @@ Status ReadPrompts(engine::Engine& engine, const DecodeFlags& flags, const std::
 }
 
 Result<DecodeRow> MeasureContext(const Session& session, const DecodeFlags& flags, int context) {
-  const std::vector<int> lengths(static_cast<size_t>(flags.batch), context + flags.tokens + 2);
+  // The timed steps end at `context`, so that the longest the model reads can be measured.
+  const int filled = context - flags.tokens - 2;
+  if (filled < 1) return InvalidArgument("a context of {} has no room for {} timed tokens", context, flags.tokens);
+  const std::vector<int> lengths(static_cast<size_t>(flags.batch), context);
   NOSA_ASSIGN_OR_RETURN(const std::unique_ptr<engine::Engine> engine, MakeEngine(session, lengths));
   std::vector<engine::RequestId> ids;
-  NOSA_RETURN_IF_ERROR(ReadPrompts(*engine, flags, BenchPrompt(*session.model, context), &ids));
+  NOSA_RETURN_IF_ERROR(ReadPrompts(*engine, flags, BenchPrompt(*session.model, filled), &ids));
   for (const engine::RequestId id : ids) {
-    NOSA_RETURN_IF_ERROR(engine->Continue(id, context, {1}, {.max_tokens = flags.tokens + 1, .ignore_eos = true, .keep_open = true}));
+    NOSA_RETURN_IF_ERROR(engine->Continue(id, filled, {1}, {.max_tokens = flags.tokens + 1, .ignore_eos = true, .keep_open = true}));
   }
   std::vector<engine::Event> events;
   // The first steps read the one token each was continued with, and give the first new one.
@@ -140,7 +143,7 @@ Status BenchDecode(const DecodeFlags& flags) {
 void AddBenchDecode(Command command) {
   auto flags = std::make_shared<DecodeFlags>();
   AddCommonFlags(command, &flags->common);
-  command.Ints("--context", &flags->contexts, 1, "tokens in the cache before the first timed step; one row each");
+  command.Ints("--context", &flags->contexts, 1, "tokens in the cache after the last timed step; one row each");
   command.Int("--tokens", &flags->tokens, 1, "timed steps");
   command.Int("--batch", &flags->batch, 1, "sequences that answer together");
   command.Does([flags] { return BenchDecode(*flags); }, [flags] { return CheckCommonFlags(flags->common); });
