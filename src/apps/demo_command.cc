@@ -71,7 +71,7 @@ Result<DemoRun> RunOnce(const Session& session, const eval::RecallTask& task, co
   const std::string what = fmt::format("   reading {} tokens", FormatCount(static_cast<int64_t>(task.document.size())));
   DemoRun run;
   NOSA_ASSIGN_OR_RETURN(run.report, RunRecallWithBar(session, *engine, task, what, on_answer));
-  run.budget = session.flags.kv_host ? FormatByteSize(engine->store().host_budget_bytes()) : "what is free";
+  run.budget = FormatByteSize(engine->store().host_budget_bytes());
   run.json = RecallJson(run.report, engine->store());
   Say(session, fmt::format("\n   {} of {} right, fingerprint {}\n", run.report.correct(), run.report.answers.size(),
                            FormatFingerprint(run.report.fingerprint)));
