@@ -23,7 +23,7 @@ struct DemoFlags {
 // One run, and what is known of its store once the engine is gone.
 struct DemoRun {
   eval::RecallReport report;
-  uint64_t budget_bytes = 0;
+  std::string budget;
   io::OrderedJson json;
 };
 
@@ -55,7 +55,7 @@ void Say(const Session& session, const std::string& text) {
 }
 
 std::string AnswerRow(const std::string& depth, const std::string& word, const std::string& answer, const std::string& truth, const std::string& ok) {
-  return fmt::format("   {:>7}   {:<8}   {:<8}   {:<5}   {}\n", depth, word, answer, truth, ok);
+  return fmt::format("   {:>5}  {:<8}  {:<8}  {:<5}{}{}\n", depth, word, answer, truth, ok.empty() ? "" : "  ", ok);
 }
 
 Result<DemoRun> RunOnce(const Session& session, const eval::RecallTask& task, const std::string& title) {
@@ -71,7 +71,7 @@ Result<DemoRun> RunOnce(const Session& session, const eval::RecallTask& task, co
   const std::string what = fmt::format("   reading {} tokens", FormatCount(static_cast<int64_t>(task.document.size())));
   DemoRun run;
   NOSA_ASSIGN_OR_RETURN(run.report, RunRecallWithBar(session, *engine, task, what, on_answer));
-  run.budget_bytes = engine->store().host_budget_bytes();
+  run.budget = FormatByteSize(engine->store().host_budget_bytes());
   run.json = RecallJson(run.report, engine->store());
   Say(session, fmt::format("\n   {} of {} right, fingerprint {}\n", run.report.correct(), run.report.answers.size(),
                            FormatFingerprint(run.report.fingerprint)));
@@ -90,14 +90,14 @@ std::vector<std::string> Column(const DemoRun& run) {
   const kv::StoreStats& kv = r.while_answering.kv;
   return {FormatCount(r.document_tokens),
           FormatByteSize(r.kv_bytes),
-          FormatByteSize(run.budget_bytes),
+          run.budget,
           FormatByteSize(kv.host_peak_bytes),
           FormatByteSize(kv.cold_peak_bytes),
           fmt::format("{:.3f}", r.while_answering.decode_locality.mean()),
           fmt::format("{:.3f} / {:.3f}", HitRate(r.while_reading.kv), HitRate(kv)),
           FetchedPerToken(r.while_reading, r.reading.tokens) + " / " + FetchedPerToken(r.while_answering, r.questions.tokens + r.decode.tokens),
-          fmt::format("{:.0f} tokens/s", r.reading.per_second()),
-          fmt::format("{:.0f} tokens/s", r.decode.per_second())};
+          fmt::format("{:.0f} tok/s", r.reading.per_second()),
+          fmt::format("{:.0f} tok/s", r.decode.per_second())};
 }
 
 std::string Comparison(const DemoRun& offloaded, const DemoRun& in_ram) {
@@ -117,6 +117,25 @@ std::string Comparison(const DemoRun& offloaded, const DemoRun& in_ram) {
   return table.ToString();
 }
 
+// Says whether the runs agree, and what each took. An error when they do not.
+Status Compare(const Session& session, const DemoRun& offloaded, const DemoRun& in_ram) {
+  const bool same_tokens = SameTokens(offloaded.report, in_ram.report);
+  const bool same_bits = offloaded.report.fingerprint == in_ram.report.fingerprint;
+  if (session.flags.json) {
+    io::OrderedJson json;
+    json["same_tokens"] = same_tokens;
+    json["same_fingerprint"] = same_bits;
+    json["offloaded"] = offloaded.json;
+    json["in_ram"] = in_ram.json;
+    PrintJson(json);
+  }
+  Say(session, fmt::format("\nAnswer tokens: {}. Fingerprint (every bit of the logits they come from): {}.\n\n", same_tokens ? "equal" : "DIFFERENT",
+                            same_bits ? "equal" : "DIFFERENT"));
+  Say(session, Comparison(offloaded, in_ram));
+  if (same_tokens && same_bits) return Status::Ok();
+  return Internal("expected the same {} with KV on disk as in RAM, found others", same_tokens ? "fingerprint" : "tokens");
+}
+
 Status Demo(const DemoFlags& flags) {
   NOSA_ASSIGN_OR_RETURN(const std::vector<std::filesystem::path> sources, Sources(flags));
   NOSA_ASSIGN_OR_RETURN(const std::unique_ptr<Session> session, OpenSession(flags.common));
@@ -134,21 +153,7 @@ Status Demo(const DemoFlags& flags) {
   session->flags.kv_disk.reset();
   NOSA_ASSIGN_OR_RETURN(const DemoRun in_ram, RunOnce(*session, task, "2. The same with all KV in RAM"));
 
-  const bool same_tokens = SameTokens(offloaded.report, in_ram.report);
-  const bool same_bits = offloaded.report.fingerprint == in_ram.report.fingerprint;
-  if (flags.common.json) {
-    io::OrderedJson json;
-    json["same_tokens"] = same_tokens;
-    json["same_fingerprint"] = same_bits;
-    json["offloaded"] = offloaded.json;
-    json["in_ram"] = in_ram.json;
-    PrintJson(json);
-  }
-  Say(*session, fmt::format("\nTokens {}, logits {} (every bit of them is in the fingerprint).\n\n", same_tokens ? "equal" : "DIFFERENT",
-                            same_bits ? "equal" : "DIFFERENT"));
-  Say(*session, Comparison(offloaded, in_ram));
-  if (same_tokens && same_bits) return Status::Ok();
-  return Internal("expected the same {} with KV on disk as in RAM, found others", same_tokens ? "fingerprint" : "tokens");
+  return Compare(*session, offloaded, in_ram);
 }
 
 }  // namespace

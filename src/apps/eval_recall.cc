@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <memory>
 
+#include "apps/answer_report.h"
 #include "apps/command.h"
 #include "apps/recall_report.h"
 #include "apps/report.h"

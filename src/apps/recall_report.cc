@@ -42,10 +42,6 @@ io::OrderedJson PhaseJson(const engine::EngineStats& stats) {
 
 }  // namespace
 
-double HitRate(const kv::StoreStats& stats) {
-  return stats.lookups == 0 ? 1.0 : static_cast<double>(stats.hits) / static_cast<double>(stats.lookups);
-}
-
 std::string FetchedPerToken(const engine::EngineStats& stats, int64_t tokens) {
   return FormatByteSize(tokens == 0 ? 0 : stats.kv.bytes_fetched / static_cast<uint64_t>(tokens));
 }

@@ -13,9 +13,6 @@
 
 namespace nosa::apps {
 
-// Share of the blocks asked for that were in the fastest tier; 1 when none was.
-double HitRate(const kv::StoreStats& stats);
-
 // "1.5 KiB", fetched for each token of `work`.
 std::string FetchedPerToken(const engine::EngineStats& stats, int64_t tokens);
 

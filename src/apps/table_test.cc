@@ -93,5 +93,14 @@ TEST(FormatDurationTest, ShortestThatSaysEnough) {
   EXPECT_EQ(FormatDuration(7500), "2 h 5 min");
 }
 
+TEST(FormatCountTest, CommasEveryThreeDigits) {
+  EXPECT_EQ(FormatCount(0), "0");
+  EXPECT_EQ(FormatCount(999), "999");
+  EXPECT_EQ(FormatCount(1000), "1,000");
+  EXPECT_EQ(FormatCount(12345678), "12,345,678");
+  EXPECT_EQ(FormatCount(-999), "-999");
+  EXPECT_EQ(FormatCount(-1000), "-1,000");
+}
+
 }  // namespace
 }  // namespace nosa::apps

@@ -82,7 +82,12 @@ TEST_F(EngineDrivenTest, RecallAnswersAreThoseOfOnePromptEach) {
   const auto engine = MakeEngine();
   int told = 0;
   const auto report = RunRecall(*engine, task, [&](const RecallProgress& progress) {
-    told += progress.answer != nullptr ? 1 : 0;
+    if (progress.answer == nullptr) return true;
+    std::vector<TokenId> expected = task.document;
+    expected.insert(expected.end(), progress.fact->question.begin(), progress.fact->question.end());
+    expected.insert(expected.end(), progress.answer->ids.begin(), progress.answer->ids.end());
+    EXPECT_EQ(engine->tokens(engine::RequestId(0)), expected) << "the whole document, this question and nothing of those before it";
+    ++told;
     return true;
   });
   ASSERT_TRUE(report.ok()) << report.status().ToString();
