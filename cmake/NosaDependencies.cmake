@@ -18,6 +18,3 @@ if(NOSA_TESTS)
   find_package(GTest REQUIRED)
   find_package(Python3 REQUIRED COMPONENTS Interpreter)  # the lint's own test
 endif()
-if(NOSA_BENCH)
-  find_package(benchmark REQUIRED)
-endif()

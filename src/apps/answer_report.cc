@@ -23,10 +23,6 @@ uint64_t KvBytes(const RunReport& report) {
   return blocks * layout.BlockBytes() * static_cast<uint64_t>(layout.lanes());
 }
 
-double HitRate(const kv::StoreStats& stats) {
-  return stats.lookups == 0 ? 1.0 : static_cast<double>(stats.hits) / static_cast<double>(stats.lookups);
-}
-
 int64_t DecodeTokens(const RunReport& report) {
   int64_t tokens = 0;
   for (const Answer& answer : report.answers) tokens += answer.result.decode_tokens;
@@ -34,6 +30,10 @@ int64_t DecodeTokens(const RunReport& report) {
 }
 
 }  // namespace
+
+double HitRate(const kv::StoreStats& stats) {
+  return stats.lookups == 0 ? 1.0 : static_cast<double>(stats.hits) / static_cast<double>(stats.lookups);
+}
 
 int64_t RunReport::GeneratedTokens() const {
   int64_t tokens = 0;

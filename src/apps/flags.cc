@@ -103,7 +103,8 @@ void Command::Int(const std::string& name, int* value, int min, const std::strin
 }
 
 void Command::Int(const std::string& name, std::optional<int>* value, int min, const std::string& help) {
-  Add(name, "N", "", help, [=](std::string_view text) { return ParseInt(text, min, std::numeric_limits<int>::max(), &value->emplace()); });
+  Add(name, "N", *value ? Shown(**value) : "", help,
+      [=](std::string_view text) { return ParseInt(text, min, std::numeric_limits<int>::max(), &value->emplace()); });
 }
 
 void Command::Ints(const std::string& name, std::vector<int>* values, int min, const std::string& help) {

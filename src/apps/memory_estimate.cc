@@ -12,9 +12,9 @@
 namespace nosa::apps {
 namespace {
 
-// Code, shared libraries, stacks, allocator and oneDNN's generated code: about 40 MiB measured with the demo model,
-// with room for products of more shapes.
-constexpr uint64_t kProgramBytes = 64 * kMiB;
+// Code, shared libraries, stacks, allocator and oneDNN's generated code: about 20 MiB measured with the demo model, with
+// room for products of more shapes.
+constexpr uint64_t kProgramBytes = 40 * kMiB;
 // Vectors double when they grow: at worst three times their contents are alive at once.
 constexpr uint64_t kGrowth = 3;
 

@@ -21,11 +21,9 @@ Result<std::unique_ptr<engine::Engine>> Create(const Session& session, uint64_t 
   engine::EngineOptions options = BaseEngineOptions(session);
   options.host_budget_bytes = budget;
   if (disk) {
-    options.cold_tier = kDiskTier;
-    options.cold.location = disk->directory;
-    options.cold.capacity_bytes = disk->capacity_bytes;
-    options.cold.direct_io = session.flags.kv_direct;
-    options.cold.io.backend = ParseIoBackend(session.flags.kv_io);
+    kv::TierOptions tier = {.location = disk->directory, .capacity_bytes = disk->capacity_bytes, .direct_io = session.flags.kv_direct};
+    tier.io.backend = ParseIoBackend(session.flags.kv_io);
+    NOSA_ASSIGN_OR_RETURN(options.cold, kv::MakeTier(kDiskTier, tier));
   }
   return engine::Engine::Create(session.model, session.tokenizer, std::move(options), session.backend.get());
 }

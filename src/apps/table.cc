@@ -59,6 +59,13 @@ std::string Table::ToString() const {
   return text;
 }
 
+std::string FormatCount(int64_t count) {
+  std::string text = std::to_string(count);
+  const size_t first = text.starts_with('-') ? 1 : 0;
+  for (size_t i = text.size(); i > first + 3; i -= 3) text.insert(i - 3, ",");
+  return text;
+}
+
 std::string FormatFacts(const std::vector<std::pair<std::string, std::string>>& facts) {
   size_t width = 0;
   for (const auto& fact : facts) width = std::max(width, Width(fact.first));

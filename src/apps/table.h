@@ -1,6 +1,7 @@
 // Aligned columns for people.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -23,6 +24,9 @@ class Table {
   std::vector<std::string> header_;
   std::vector<std::vector<std::string>> rows_;
 };
+
+// "12,000"
+std::string FormatCount(int64_t count);
 
 // Two columns without a header: what it is, and its value.
 std::string FormatFacts(const std::vector<std::pair<std::string, std::string>>& facts);

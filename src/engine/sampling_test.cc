@@ -45,7 +45,9 @@ class SamplerTest : public testing::Test {
     double chi_square = 0, rest_expected = 0, rest_seen = 0;
     int cells = 0;
     for (size_t i = 0; i < expected.size(); ++i) {
-      if (expected[i] == 0) EXPECT_EQ(seen[i], 0) << "token " << i << " was dropped";
+      if (expected[i] == 0) {
+        EXPECT_EQ(seen[i], 0) << "token " << i << " was dropped";
+      }
       const double mean = expected[i] * kDraws;
       if (mean < 10) {  // too few for the square's distribution: counted together
         rest_expected += mean;
@@ -59,7 +61,9 @@ class SamplerTest : public testing::Test {
       chi_square += (rest_seen - rest_expected) * (rest_seen - rest_expected) / rest_expected;
       ++cells;
     }
-    if (cells > 1) EXPECT_LT(chi_square, ChiSquareLimit(cells - 1)) << cells << " cells";
+    if (cells > 1) {
+      EXPECT_LT(chi_square, ChiSquareLimit(cells - 1)) << cells << " cells";
+    }
   }
 
   std::unique_ptr<ops::Backend> backend_ = cpu::MakeCpuBackend(1);

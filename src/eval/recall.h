@@ -16,7 +16,7 @@ namespace nosa::eval {
 struct RecallOptions {
   int tokens = 8192;           // of the document with its facts and the longest question
   int facts = 8;               // at most RecallWords().size()
-  std::vector<double> depths;  // `facts` shares of the document, in [0, 1]; empty: the middles of equal parts
+  std::vector<double> depths = {};  // `facts` shares of the document, in [0, 1]; empty: the middles of equal parts
   uint64_t seed = 0;           // draws words and numbers
 };
 

@@ -74,7 +74,9 @@ TEST(RecallTaskTest, ExtremeDepthsAndCounts) {
     const auto task = BuildRecallTask(DemoTokenizer(), Haystack(), options);
     ASSERT_TRUE(task.ok()) << task.status().ToString();
     ExpectSound(*task, options);
-    if (options.depths.size() == 1) EXPECT_NEAR(task->facts[0].depth, options.depths[0], 0.1);
+    if (options.depths.size() == 1) {
+      EXPECT_NEAR(task->facts[0].depth, options.depths[0], 0.1);
+    }
   }
 }
 
@@ -99,10 +101,12 @@ TEST(RecallTaskTest, OddTextsWork) {
   for (int i = 0; i < 2000; ++i) odd += "\r\n   \xff\xfe\n\n\n\t\u00e4\u4e2d \n# The secret number of apple is 12345.\n</s>";
   std::string one_line;
   for (int i = 0; i < 3000; ++i) one_line += "word, ";
-  for (const std::string& text : {odd, one_line, std::string(20000, '\n')}) {
+  const std::string texts[] = {odd, one_line, std::string(20000, '\n')};
+  for (const std::string& text : texts) {
     const RecallOptions options = {.tokens = 1500, .facts = 5};
     const auto task = BuildRecallTask(DemoTokenizer(), text, options);
     if (!task.ok()) {
+      EXPECT_EQ(&text, &texts[2]) << "white space may be few tokens";
       EXPECT_NE(task.status().message().find("a text of at least"), std::string_view::npos) << task.status().ToString();
       continue;
     }

@@ -32,7 +32,8 @@ TEST(AddedTokens, LongestOfTheLeftmost) {
 }
 
 TEST(AddedTokens, SpecialOnesAreTextWhenSkipped) {
-  const AddedTokenMatcher m({{.id = 1, .content = "<s>", .special = true}, {.id = 2, .content = "s"}, {.id = 3, .content = "x"}});
+  const AddedTokenMatcher m(
+      {{.id = 1, .content = "<s>", .special = true}, {.id = 2, .content = "s"}, {.id = 3, .content = "x"}});
   EXPECT_THAT(Split(m, "<s>sx"), ElementsAre("#1", "#2", "#3"));
   EXPECT_THAT(Split(m, "<s>sx", true), ElementsAre("<s>", "#2", "#3"));
 }

@@ -66,7 +66,8 @@ class Builder {
     for (const io::Json& id : *ids) {
       const bool fits = id.is_number_unsigned() && id.get<uint64_t>() <= static_cast<uint64_t>(kMaxTokenId);
       if (!fits || vocabulary_.Find(id.get<TokenId>()) == nullptr)
-        return InvalidArgument("{}.special_tokens: \"{}\" has an id that is not in the vocabulary, whose ids are below {}",
+        return InvalidArgument("{}.special_tokens: \"{}\" has an id that is not in the vocabulary, whose ids "
+                               "are below {}",
                                field, text, vocabulary_.size());
       out->push_back(id.get<TokenId>());
     }

@@ -92,7 +92,8 @@ class Translator {
     }
     if (body[0] == ',') return No("{,");
     const std::string_view after = rest_.substr(end + 1, 1);
-    if (after == "+" || after == "*" || (after == "?" && body.find(',') == body.npos)) return No(fmt::format("}}{}", after));
+    const bool odd = after == "+" || after == "*" || (after == "?" && body.find(',') == body.npos);
+    if (odd) return No(fmt::format("}}{}", after));
     Copy(end + 1);
     return Status::Ok();
   }
@@ -163,7 +164,8 @@ class Translator {
     const bool closed = !braces || rest_.substr(end).starts_with('}');
     // Without braces \x names one byte of UTF-8, which is a character only below 80.
     const bool byte = !braces && rest_[1] == 'x' && digits.size() == 2 && digits[0] > '7';
-    if (digits.empty() || !closed || byte || (rest_[1] == 'u' && digits.size() < 4)) return No(rest_.substr(0, begin + 2));
+    const bool cut = rest_[1] == 'u' && digits.size() < 4;
+    if (digits.empty() || !closed || byte || cut) return No(rest_.substr(0, begin + 2));
     out_ += fmt::format("\\x{{{}}}", digits);
     rest_.remove_prefix(end + (braces ? 1 : 0));
     return Status::Ok();

@@ -11,7 +11,7 @@ namespace nosa::text {
 
 // The same pattern for PCRE2 with UTF, UCP and MULTILINE. Rewrites what means something else there (\s \S \w \W
 // \b \B \h \H \v \u), and fails with kUnimplemented, naming the construct, for what it does not translate: named
-// references, class intersection and nesting, options other than (?i: and a leading (?i), absent operators ...
+// references, class intersection and nesting, options other than (?i: and a leading (?i), absent operators and more.
 // Syntax errors are left to PCRE2.
 Result<std::string> TranslatePattern(std::string_view onig);
 

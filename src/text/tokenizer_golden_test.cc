@@ -64,7 +64,8 @@ TEST(TokenizerGolden, SameIdsAndTextsAsTheReference) {
     const auto tokenizer = Load(entry);
     ASSERT_NE(tokenizer, nullptr);
     for (const io::Json& c : entry["cases"]) {
-      SCOPED_TRACE(entry["file"].get<std::string>() + " " + io::DumpJson(entry["set"]) + " text " + io::DumpJson(c["text"]));
+      SCOPED_TRACE(fmt::format("{} {} text {}", entry["file"].get<std::string>(), io::DumpJson(entry["set"]),
+                               c["text"].get<size_t>()));
       Replay(*tokenizer, c, InputOf((*goldens)["texts"][c["text"].get<size_t>()]));
       ++cases;
     }

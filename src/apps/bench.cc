@@ -1,0 +1,55 @@
+#include "apps/bench.h"
+
+#include <algorithm>
+
+#include "base/rng.h"
+#include "schema/tensors.h"
+
+namespace nosa::apps {
+
+Spread SpreadOf(std::vector<double> values) {
+  if (values.empty()) return {};
+  std::sort(values.begin(), values.end());
+  const size_t n = values.size();
+  return {n % 2 == 1 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2, values.front(), values.back()};
+}
+
+Status CheckMeasured(double value, std::string_view what) {
+  return value > 0 ? Status::Ok() : Internal("{} could not be measured", what);
+}
+
+std::vector<TokenId> BenchPrompt(const model::Model& model, int tokens) {
+  const Philox rng(20261121);
+  std::vector<TokenId> ids(static_cast<size_t>(tokens));
+  for (size_t i = 0; i < ids.size(); ++i) ids[i] = static_cast<TokenId>(rng.Block(i)[0] % static_cast<uint32_t>(model.config().vocab_size));
+  return ids;
+}
+
+io::OrderedJson BenchHeader(const Session& session, std::string_view benchmark) {
+  io::OrderedJson json;
+  json["benchmark"] = benchmark;
+  json["model"] = session.flags.model;
+  json["dtype"] = DTypeName(session.model->dtype());
+  json["backend"] = session.backend->Describe();
+  json["threads"] = session.backend->threads();
+  return json;
+}
+
+uint64_t WeightBytesPerStep(const model::Model& model) {
+  const schema::ModelConfig& config = model.config();
+  uint64_t elements = 0;
+  for (const schema::TensorSpec& tensor : schema::ExpectedTensors(config)) {
+    const bool embedding = tensor.name == "model.embed_tokens.weight";
+    if (embedding && !config.tie_embeddings) continue;
+    elements += static_cast<uint64_t>(tensor.shape.elements());
+  }
+  return elements * DTypeBytes(model.dtype());
+}
+
+void AddBench(Command command) {
+  AddBenchDecode(command.Sub("decode", "milliseconds a token over context length, with KV in RAM or offloaded"));
+  AddBenchPrefill(command.Sub("prefill", "tokens a second over prompt length, sparse and dense"));
+  AddBenchOps(command.Sub("ops", "the operations alone, against what this machine's memory and oneDNN give"));
+}
+
+}  // namespace nosa::apps
