@@ -225,6 +225,35 @@ Status Engine::ForwardDecode(std::span<Sequence* const> batch, TensorView logits
   return Status::Ok();
 }
 
+// One token of each. Who cannot go on leaves the batch, finished; the others go on without.
+Status Engine::DecodeWithRepair(std::vector<Sequence*>* batch, TensorView* logits, std::vector<Event>* events) {
+  Status status;
+  for (int attempt = 0; attempt <= kMostRepairs && !batch->empty(); ++attempt) {
+    *logits = Logits(static_cast<int>(batch->size()));
+    status = ForwardDecode(*batch, *logits);
+    if (status.ok()) return status;
+    const bool others = FinishFailedWrites(batch, events);
+    if (status.code() != StatusCode::kDataLoss && !others) return status;
+    // Every sequence of the step has extended its running sums by the token that did not come through.
+    for (Sequence* sequence : *batch) {
+      const Status repaired = Repair(*sequence);
+      if (!repaired.ok() && repaired.code() != StatusCode::kDataLoss) return repaired;
+      if (!repaired.ok()) status = repaired;
+    }
+  }
+  return status;
+}
+
+// A block that could not be written concerns its own sequence alone. False when there is none.
+bool Engine::FinishFailedWrites(std::vector<Sequence*>* batch, std::vector<Event>* events) {
+  const size_t erased = std::erase_if(*batch, [&](Sequence* sequence) {
+    const Status error = store_->write_error(sequence->kv);
+    if (!error.ok()) Finish(*sequence, FinishReason::kError, error, events);
+    return !error.ok();
+  });
+  return erased > 0;
+}
+
 void Engine::StepDecode(std::vector<Event>* events) {
   std::vector<Sequence*> batch;
   for (const auto& sequence : sequences_) {
@@ -232,18 +261,8 @@ void Engine::StepDecode(std::vector<Event>* events) {
   }
   if (batch.empty()) return;
   const Stopwatch watch;
-  const TensorView logits = Logits(static_cast<int>(batch.size()));
-  Status status;
-  for (int attempt = 0; attempt <= kMostRepairs; ++attempt) {
-    status = ForwardDecode(batch, logits);
-    if (status.ok() || status.code() != StatusCode::kDataLoss) break;
-    // Every sequence of the step has extended its running sums by the token that did not come through.
-    for (Sequence* sequence : batch) {
-      const Status repaired = Repair(*sequence);
-      if (!repaired.ok()) status = repaired;
-    }
-    if (status.code() != StatusCode::kDataLoss) break;
-  }
+  TensorView logits;
+  const Status status = DecodeWithRepair(&batch, &logits, events);
   const double seconds = watch.Seconds();
   for (size_t i = 0; i < batch.size(); ++i) {
     batch[i]->result.decode_seconds += seconds;

@@ -82,6 +82,8 @@ class Engine {
   void StepDecode(std::vector<Event>* events);
   Status RunChunk(Sequence& sequence, int tokens, bool prefill, TensorView logits, model::SelectionRecord* record);
   Status ForwardDecode(std::span<Sequence* const> batch, TensorView logits);
+  Status DecodeWithRepair(std::vector<Sequence*>* batch, TensorView* logits, std::vector<Event>* events);
+  bool FinishFailedWrites(std::vector<Sequence*>* batch, std::vector<Event>* events);
   Status WithRepair(Sequence& sequence, const std::function<Status()>& attempt);
   Status Repair(Sequence& sequence);
   Status CutTo(Sequence& sequence, int tokens);

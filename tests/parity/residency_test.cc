@@ -143,5 +143,41 @@ TEST(Damage, AFailingTierEndsTheRequestWithItsError) {
   }
 }
 
+// One page finds no room on the disk: its request ends, those that answer beside it do not notice.
+TEST(Damage, AFailedWriteEndsItsRequestAlone) {
+  Request request = {.prompt = LongPrompt(), .max_tokens = 90, .ignore_eos = true};
+  request.prompt.resize(200);
+  const Rig in_ram = MakeRig({});
+  const Outcome expected = RunRequest(*in_ram.engine, request);
+
+  RigOptions options;
+  auto faulty = std::make_unique<kv::FaultyTier>(Cold("memory"), 3, kv::FaultPlan{});
+  kv::FaultyTier* tier = faulty.get();
+  options.engine.cold = std::move(faulty);
+  const Rig rig = MakeRig(std::move(options));
+  std::vector<RequestId> ids;
+  for (int i = 0; i < 3; ++i) {
+    Request each = request;
+    if (i == 1) each.prompt.resize(210, 7);  // its blocks fill before the others'
+    ids.push_back(*rig.engine->Submit(each));
+  }
+  std::vector<Event> events;
+  while (rig.engine->HasWork()) {
+    // The first block that is filled by answering is the second request's.
+    const uint64_t writes = tier->counts().writes;
+    tier->plan().full_write = writes == 9 ? 1 : 0;
+    ASSERT_TRUE(rig.engine->Step(&events).ok());
+  }
+  ASSERT_EQ(tier->counts().full_writes, 1u);
+  EXPECT_EQ(rig.engine->result(ids[1]).reason, FinishReason::kError);
+  EXPECT_EQ(rig.engine->result(ids[1]).error.code(), StatusCode::kResourceExhausted);
+  for (const int other : {0, 2}) {
+    const RequestResult& result = rig.engine->result(ids[static_cast<size_t>(other)]);
+    EXPECT_EQ(result.reason, FinishReason::kLength) << result.error.ToString();
+    EXPECT_EQ(result.ids, expected.result.ids);
+  }
+  EXPECT_EQ(rig.engine->store().stats().cold_bytes, 0u);
+}
+
 }  // namespace
 }  // namespace nosa::engine
