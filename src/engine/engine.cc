@@ -115,6 +115,7 @@ Result<RequestId> Engine::Submit(Request request) {
 Status Engine::Continue(RequestId id, int keep, std::vector<TokenId> tokens, Request request) {
   Sequence& sequence = At(id);
   NOSA_CHECK(sequence.phase == Phase::kFinished, "request {} is continued before it finished", id.value);
+  if (!sequence.kv.valid()) return FailedPrecondition("the sequence is closed: it failed, or was not to be kept open");
   if (tokens.empty()) return InvalidArgument("a continuation has no tokens");
   NOSA_RETURN_IF_ERROR(CheckIds(tokens, model_->config().vocab_size));
   NOSA_CHECK(keep >= 0 && keep <= static_cast<int>(sequence.tokens.size()), "cannot keep {} of {} tokens", keep, sequence.tokens.size());
@@ -124,7 +125,14 @@ Status Engine::Continue(RequestId id, int keep, std::vector<TokenId> tokens, Req
   if (static_cast<int64_t>(total) + request.max_tokens > admitted) {
     return ResourceExhausted("the sequence was admitted for {} tokens, {} are needed", admitted, total + static_cast<size_t>(request.max_tokens));
   }
-  if (keep < store_->length(sequence.kv)) NOSA_RETURN_IF_ERROR(CutTo(sequence, keep));
+  if (keep < store_->length(sequence.kv)) {
+    const Status cut = CutTo(sequence, sequence.passes.WholeBefore(keep));
+    if (!cut.ok()) {
+      CloseCache(sequence);
+      sequence.result.reason = FinishReason::kError;
+      return sequence.result.error = cut;
+    }
+  }
   sequence.tokens.resize(static_cast<size_t>(keep));
   sequence.tokens.insert(sequence.tokens.end(), tokens.begin(), tokens.end());
   BeginAnswer(&sequence, std::move(request), tokenizer_);
@@ -142,8 +150,13 @@ const std::vector<TokenId>& Engine::tokens(RequestId id) const { return At(id).t
 void Engine::Release(RequestId id) {
   Sequence& sequence = At(id);
   NOSA_CHECK(sequence.phase == Phase::kFinished, "request {} is released before it finished", id.value);
-  if (sequence.kv.valid()) store_->Close(sequence.kv);
+  CloseCache(sequence);
   sequences_[static_cast<size_t>(id.value)].reset();
+}
+
+void Engine::CloseCache(Sequence& sequence) {
+  if (sequence.kv.valid()) store_->Close(sequence.kv);
+  sequence.kv = SeqId();
 }
 
 EngineStats Engine::stats() const {
@@ -225,35 +238,6 @@ Status Engine::ForwardDecode(std::span<Sequence* const> batch, TensorView logits
   return Status::Ok();
 }
 
-// One token of each. Who cannot go on leaves the batch, finished; the others go on without.
-Status Engine::DecodeWithRepair(std::vector<Sequence*>* batch, TensorView* logits, std::vector<Event>* events) {
-  Status status;
-  for (int attempt = 0; attempt <= kMostRepairs && !batch->empty(); ++attempt) {
-    *logits = Logits(static_cast<int>(batch->size()));
-    status = ForwardDecode(*batch, *logits);
-    if (status.ok()) return status;
-    const bool others = FinishFailedWrites(batch, events);
-    if (status.code() != StatusCode::kDataLoss && !others) return status;
-    // Every sequence of the step has extended its running sums by the token that did not come through.
-    for (Sequence* sequence : *batch) {
-      const Status repaired = Repair(*sequence);
-      if (!repaired.ok() && repaired.code() != StatusCode::kDataLoss) return repaired;
-      if (!repaired.ok()) status = repaired;
-    }
-  }
-  return status;
-}
-
-// A block that could not be written concerns its own sequence alone. False when there is none.
-bool Engine::FinishFailedWrites(std::vector<Sequence*>* batch, std::vector<Event>* events) {
-  const size_t erased = std::erase_if(*batch, [&](Sequence* sequence) {
-    const Status error = store_->write_error(sequence->kv);
-    if (!error.ok()) Finish(*sequence, FinishReason::kError, error, events);
-    return !error.ok();
-  });
-  return erased > 0;
-}
-
 void Engine::StepDecode(std::vector<Event>* events) {
   std::vector<Sequence*> batch;
   for (const auto& sequence : sequences_) {
@@ -261,14 +245,23 @@ void Engine::StepDecode(std::vector<Event>* events) {
   }
   if (batch.empty()) return;
   const Stopwatch watch;
-  TensorView logits;
-  const Status status = DecodeWithRepair(&batch, &logits, events);
+  const TensorView logits = Logits(static_cast<int>(batch.size()));
+  std::vector<Status> outcomes(batch.size(), ForwardDecode(batch, logits));
+  if (!outcomes.front().ok()) {
+    // Whose failure it was shows when each goes alone, which changes nobody's bits. All have extended their running sums
+    // by the token that did not come through.
+    for (size_t i = 0; i < batch.size(); ++i) {
+      outcomes[i] = Repair(*batch[i]);
+      if (!outcomes[i].ok()) continue;
+      outcomes[i] = WithRepair(*batch[i], [&] { return ForwardDecode({&batch[i], 1}, logits.Rows(static_cast<int64_t>(i), 1)); });
+    }
+  }
   const double seconds = watch.Seconds();
   for (size_t i = 0; i < batch.size(); ++i) {
     batch[i]->result.decode_seconds += seconds;
     ++batch[i]->result.decode_tokens;
-    if (!status.ok()) {
-      Finish(*batch[i], FinishReason::kError, status, events);
+    if (!outcomes[i].ok()) {
+      Finish(*batch[i], FinishReason::kError, outcomes[i], events);
       continue;
     }
     Emit(*batch[i], {logits.row<float>(static_cast<int64_t>(i)), static_cast<size_t>(model_->config().vocab_size)}, events);
@@ -286,7 +279,8 @@ Status Engine::WithRepair(Sequence& sequence, const std::function<Status()>& att
 }
 
 // Brings a sequence back to its committed length with every block sound. What is damaged is made again by the passes
-// that made it, from a block boundary before the damage on: the same passes give the same bits.
+// that made it, from a block boundary before the damage on: the same passes give the same bits. After a failure the
+// sequence may be shorter than its tokens say, so it must not take another step.
 Status Engine::Repair(Sequence& sequence) {
   const int goal = store_->length(sequence.kv);
   const std::vector<Pass> all = sequence.passes.passes();
@@ -368,10 +362,7 @@ void Engine::Finish(Sequence& sequence, FinishReason reason, Status error, std::
   sequence.result.reason = reason;
   sequence.result.error = std::move(error);
   // What failed or was given up holds nothing longer than it must.
-  if (reason == FinishReason::kError || !sequence.request.keep_open) {
-    store_->Close(sequence.kv);
-    sequence.kv = SeqId();
-  }
+  if (reason == FinishReason::kError || !sequence.request.keep_open) CloseCache(sequence);
   events->push_back(std::move(event));
 }
 

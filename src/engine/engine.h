@@ -52,7 +52,10 @@ class Engine {
 
   // After kFinished of a request with keep_open: forgets the tokens from position `keep` on (of prompt + generated),
   // appends `tokens` (not empty) and answers again under `request`'s sampling, max_tokens, stop, prompt_logits
-  // settings (its prompt is ignored). Results start anew, the fingerprint too.
+  // settings (its prompt is ignored). Results start anew, the fingerprint too. A cut inside a prefill chunk reads that
+  // chunk's kept tokens again, so that the answer is the one a fresh request with these tokens would get.
+  // kFailedPrecondition when the sequence is closed (it failed, or had no keep_open); kInvalidArgument and
+  // kResourceExhausted leave it as it was; a failure of the cold tier ends it, as kError.
   Status Continue(RequestId id, int keep, std::vector<TokenId> tokens, Request request);
 
   bool HasWork() const;
@@ -82,12 +85,12 @@ class Engine {
   void StepDecode(std::vector<Event>* events);
   Status RunChunk(Sequence& sequence, int tokens, bool prefill, TensorView logits, model::SelectionRecord* record);
   Status ForwardDecode(std::span<Sequence* const> batch, TensorView logits);
-  Status DecodeWithRepair(std::vector<Sequence*>* batch, TensorView* logits, std::vector<Event>* events);
-  bool FinishFailedWrites(std::vector<Sequence*>* batch, std::vector<Event>* events);
   Status WithRepair(Sequence& sequence, const std::function<Status()>& attempt);
   Status Repair(Sequence& sequence);
   Status CutTo(Sequence& sequence, int tokens);
   void Emit(Sequence& sequence, std::span<const float> logits, std::vector<Event>* events);
+  // Gives the sequence's cache back, if it still has one.
+  void CloseCache(Sequence& sequence);
   void Finish(Sequence& sequence, FinishReason reason, Status error, std::vector<Event>* events);
   TensorView Logits(int rows);
   Sequence& At(RequestId id) const;

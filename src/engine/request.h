@@ -55,7 +55,8 @@ struct Event {
 
 // A request's outcome so far. Times are wall seconds of the steps the request took part in.
 struct RequestResult {
-  std::vector<TokenId> ids;  // generated, without the token that ended it when that is an end or stop
+  std::vector<TokenId> ids;  // generated: without an end token, with the tokens a stop string was in
+  // What `ids` say, up to the first stop string; empty without a tokenizer.
   std::string text;
   FinishReason reason = FinishReason::kNone;
   Status error;

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "base/check.h"
+
 namespace nosa::engine {
 
 void PassLog::Add(TokenPos first, int tokens, bool prefill) {
@@ -14,7 +16,16 @@ void PassLog::Add(TokenPos first, int tokens, bool prefill) {
 
 void PassLog::Cut(int length) {
   while (!passes_.empty() && passes_.back().first >= length) passes_.pop_back();
-  if (!passes_.empty()) passes_.back().tokens = std::min(passes_.back().tokens, length - passes_.back().first);
+  if (passes_.empty() || passes_.back().first + passes_.back().tokens <= length) return;
+  NOSA_CHECK(!passes_.back().prefill, "a cut at {} inside the chunk of {} tokens from {}", length, passes_.back().tokens, passes_.back().first);
+  passes_.back().tokens = length - passes_.back().first;
+}
+
+int PassLog::WholeBefore(int length) const {
+  for (const Pass& pass : passes_) {
+    if (pass.prefill && pass.first < length && length < pass.first + pass.tokens) return pass.first;
+  }
+  return length;
 }
 
 TokenPos PassLog::RestartBefore(TokenPos pos, int block) const {

@@ -21,8 +21,10 @@ struct Pass {
 class PassLog {
  public:
   void Add(TokenPos first, int tokens, bool prefill);
-  // Forgets positions from `length` on; a chunk that is cut keeps its start and becomes shorter.
+  // Forgets positions from `length` on, which must not lie inside a chunk: a shorter chunk would not give the same bits.
   void Cut(int length);
+  // The most positions, at most `length`, that can be kept without cutting a chunk.
+  int WholeBefore(int length) const;
   // Largest start of a pass that is a multiple of `block` tokens and at or before `pos`: from there on, passes can be
   // repeated with whole blocks before them. 0 at worst.
   TokenPos RestartBefore(TokenPos pos, int block) const;

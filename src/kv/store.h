@@ -98,8 +98,6 @@ class KvStore {
   void NextStep() { ++step_; }
   uint64_t step() const { return step_; }
 
-  // What a write of the sequence's blocks to the cold tier failed with, as far as it is known: it takes no more tokens.
-  const Status& write_error(SeqId seq) const { return At(seq).write_error; }
   // Waits for every write to the cold tier; the first failure, if any.
   Status Flush();
 

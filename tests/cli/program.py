@@ -10,9 +10,9 @@ PROGRAM, MODEL = [os.path.abspath(path) for path in sys.argv[1:3]]
 SANITIZED = sys.argv[3:4] not in ([], [""])  # what the program was built with
 
 
-def run(*args, **options):
-    """The finished process, with .stdout and .stderr as text."""
-    return subprocess.run([PROGRAM, *map(str, args)], capture_output=True, timeout=240,
+def run(*args, within=(), **options):
+    """The finished process, with .stdout and .stderr as text. `within`: a command that runs the one after it."""
+    return subprocess.run([*within, PROGRAM, *map(str, args)], capture_output=True, timeout=240,
                           encoding="utf-8", errors="replace", **options)
 
 
@@ -51,10 +51,10 @@ class ProgramTest(unittest.TestCase):
         """The JSON of `generate`."""
         return json.loads(self.succeed("generate", "--model", MODEL, "--json", *args).stdout)
 
-    def fail_with(self, code, pattern, *args):
+    def fail_with(self, code, pattern, *args, within=()):
         """The program says one sentence, `nosa COMMAND: ...` or `nosa COMMAND PART: ...`, that matches; returns it."""
         before = sorted(os.listdir(self.tmp))
-        done = run(*args)
+        done = run(*args, within=within)
         self.assertEqual(done.returncode, code, f"{args}: {done.stderr}")
         lines = done.stderr.splitlines()
         self.assertEqual(len(lines), 1, f"{args}: {done.stderr}")

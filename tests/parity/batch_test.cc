@@ -1,16 +1,8 @@
 // Answers do not depend on company: sequences of different lengths together give what each gives alone.
-#include "base/rng.h"
 #include "tests/parity/engine_test_util.h"
 
 namespace nosa::engine {
 namespace {
-
-std::vector<TokenId> RandomPrompt(int tokens, uint64_t stream) {
-  const Philox rng(11, stream);
-  std::vector<TokenId> ids(static_cast<size_t>(tokens));
-  for (size_t i = 0; i < ids.size(); ++i) ids[i] = static_cast<TokenId>(3 + rng.Block(i)[0] % 8000);
-  return ids;
-}
 
 std::vector<Request> MixedRequests() {
   std::vector<Request> requests;
@@ -71,31 +63,6 @@ TEST(Submit, RefusesWhatCannotBeAnswered) {
               testing::AllOf(testing::HasSubstr("9000"), testing::HasSubstr("8192")));
   EXPECT_THAT(std::string(rig.engine->Submit({.prompt = std::vector<TokenId>(40000, 5)}).status().message()), testing::HasSubstr("32768"));
   EXPECT_FALSE(rig.engine->Submit({.prompt = {5}, .stop = {"x"}}).ok()) << "stop strings need a tokenizer";
-}
-
-// Continuing after a cut equals a fresh request with the same tokens, cut at chunk boundaries.
-TEST(Continue, AfterACutAsFromTheStart) {
-  const std::vector<TokenId> document = RandomPrompt(1024, 3), question = RandomPrompt(20, 4);
-  std::vector<TokenId> whole = document;
-  whole.insert(whole.end(), question.begin(), question.end());
-  const Rig fresh = MakeRig({});
-  const Outcome expected = RunRequest(*fresh.engine, {.prompt = whole, .max_tokens = 80, .ignore_eos = true});
-
-  const Rig rig = MakeRig({});
-  const RequestId id = *rig.engine->Submit({.prompt = document, .max_tokens = 0, .keep_open = true, .reserve_tokens = 1500});
-  RunAll(*rig.engine);
-  // The answer seals a block; the cut at 1024, and one inside a sealed block first, must undo that.
-  for (const int keep : {1024, 1100, 1024}) {
-    const std::vector<TokenId> so_far = rig.engine->tokens(id);
-    std::vector<TokenId> tokens(keep == 1024 ? question : std::vector<TokenId>{7, 8, 9});
-    const int kept = std::min<int>(keep, static_cast<int>(so_far.size()));
-    ASSERT_TRUE(rig.engine->Continue(id, kept, tokens, {.max_tokens = 80, .ignore_eos = true, .keep_open = true}).ok());
-    RunAll(*rig.engine);
-    if (keep != 1024) continue;
-    EXPECT_EQ(rig.engine->result(id).ids, expected.result.ids);
-    EXPECT_EQ(rig.engine->result(id).fingerprint, expected.result.fingerprint);
-  }
-  rig.engine->Release(id);
 }
 
 }  // namespace

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "backend/cpu/cpu_backend.h"
+#include "base/rng.h"
 #include "engine/engine.h"
 #include "ops/reference/reference_backend.h"
 
@@ -31,6 +32,7 @@ struct RigOptions {
   std::string model = DemoModel();
   std::string backend = "cpu";
   int threads = 2;
+  bool tokenizer = false;  // with the model's tokenizer: answers have text
   model::LoadOptions load;
   EngineOptions engine;
 };
@@ -41,7 +43,13 @@ inline Rig MakeRig(RigOptions options) {
   auto model = model::Model::Open(options.model, options.load);
   EXPECT_TRUE(model.ok()) << model.status().ToString();
   rig.model = *model;
-  auto engine = Engine::Create(rig.model, nullptr, std::move(options.engine), rig.backend.get());
+  std::shared_ptr<const text::Tokenizer> tokenizer;
+  if (options.tokenizer) {
+    auto loaded = text::Tokenizer::FromFile(options.model + "/tokenizer.json");
+    EXPECT_TRUE(loaded.ok()) << loaded.status().ToString();
+    tokenizer = *loaded;
+  }
+  auto engine = Engine::Create(rig.model, tokenizer, std::move(options.engine), rig.backend.get());
   EXPECT_TRUE(engine.ok()) << engine.status().ToString();
   rig.engine = std::move(engine).value();
   return rig;
@@ -83,6 +91,14 @@ inline void RunAll(Engine& engine, Outcome* outcome = nullptr) {
     ASSERT_TRUE(status.ok()) << status.ToString();
     if (outcome != nullptr) Collect(events, outcome);
   }
+}
+
+// Prompt ids for which what they mean does not matter.
+inline std::vector<TokenId> RandomPrompt(int tokens, uint64_t stream) {
+  const Philox rng(11, stream);
+  std::vector<TokenId> ids(static_cast<size_t>(tokens));
+  for (size_t i = 0; i < ids.size(); ++i) ids[i] = static_cast<TokenId>(3 + rng.Block(i)[0] % 8000);
+  return ids;
 }
 
 // One request from start to end. The request is released unless it is kept open.
