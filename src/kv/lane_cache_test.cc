@@ -96,6 +96,18 @@ TEST_F(LaneCacheTest, DestructionGivesEverythingBack) {
   EXPECT_EQ(budget_.used(), 0u);
 }
 
+// Each page in a frame of its own, with its pins and the bytes it was given.
+void ExpectPages(const LaneCache& cache, const std::map<int, int>& pins) {
+  std::set<const std::byte*> frames;
+  for (const auto& [other, count] : pins) {
+    const LaneCache::Slot& s = cache.at(cache.Find(PageId(other)));
+    ASSERT_EQ(s.page, PageId(other));
+    ASSERT_EQ(s.pins, count);
+    ASSERT_TRUE(frames.insert(s.data).second) << "two pages in one frame";
+    ASSERT_EQ(s.data[kFrame - 1], static_cast<std::byte>(other)) << "the bytes of a page that is there stay";
+  }
+}
+
 // Random lives of pages. The model: which page is where, with which bytes and pins.
 TEST_F(LaneCacheTest, RandomLives) {
   for (const std::string policy : {"lru", "importance-lru"}) {
@@ -147,14 +159,7 @@ TEST_F(LaneCacheTest, RandomLives) {
       ASSERT_EQ(cache.occupied(), static_cast<int>(pins.size()));
       ASSERT_LE(cache.occupied(), quota);
       ASSERT_LE(budget_.used(), budget_.limit());
-      std::set<const std::byte*> frames;
-      for (const auto& [other, count] : pins) {
-        const LaneCache::Slot& s = cache.at(cache.Find(PageId(other)));
-        ASSERT_EQ(s.page, PageId(other));
-        ASSERT_EQ(s.pins, count);
-        ASSERT_TRUE(frames.insert(s.data).second) << "two pages in one frame";
-        ASSERT_EQ(s.data[kFrame - 1], static_cast<std::byte>(other)) << "the bytes of a page that is there stay";
-      }
+      ExpectPages(cache, pins);
     }
   }
   EXPECT_EQ(budget_.used(), 0u);
