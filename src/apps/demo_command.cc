@@ -1,5 +1,5 @@
-// nosa demo: the main job on real text. Facts are hidden in sources and documentation, and asked for with most of the KV
-// cache on disk; then once more with all of it in RAM, which must give the same answers to the bit.
+// nosa demo: the main job on real text. Facts are hidden in sources and documentation, and asked for with most of the
+// KV cache on disk; then once more with all of it in RAM, which must give the same answers to the bit.
 #include <filesystem>
 #include <memory>
 
@@ -35,7 +35,8 @@ Result<std::vector<std::filesystem::path>> Sources(const DemoFlags& flags) {
   for (const char* name : {"src", "docs", "README.md"}) {
     if (std::filesystem::exists(name, error)) found.emplace_back(name);
   }
-  if (found.empty()) return NotFound("expected src, docs or README.md in the current directory; --source PATH names other text");
+  if (found.empty())
+    return NotFound("expected src, docs or README.md in the current directory; --source PATH names other text");
   return found;
 }
 
@@ -54,7 +55,8 @@ void Say(const Session& session, const std::string& text) {
   (void)FlushStdout();  // lines are to be seen as they come; the end says whether stdout took them
 }
 
-std::string AnswerRow(const std::string& depth, const std::string& word, const std::string& answer, const std::string& truth, const std::string& ok) {
+std::string AnswerRow(const std::string& depth, const std::string& word, const std::string& answer,
+                      const std::string& truth, const std::string& ok) {
   return fmt::format("   {:>5}  {:<8}  {:<8}  {:<5}{}{}\n", depth, word, answer, truth, ok.empty() ? "" : "  ", ok);
 }
 
@@ -66,7 +68,8 @@ Result<DemoRun> RunOnce(const Session& session, const eval::RecallTask& task, co
   const auto on_answer = [&](const eval::Fact& fact, const eval::RecallAnswer& answer) {
     if (first) Say(session, AnswerRow("depth", "word", "answer", "truth", ""));
     first = false;
-    Say(session, AnswerRow(fmt::format("{:.0f} %", 100 * fact.depth), fact.word, answer.text, fact.number, answer.ok ? "right" : "wrong"));
+    Say(session, AnswerRow(fmt::format("{:.0f} %", 100 * fact.depth), fact.word, answer.text, fact.number,
+                           answer.ok ? "right" : "wrong"));
   };
   const std::string what = fmt::format("   reading {} tokens", FormatCount(static_cast<int64_t>(task.document.size())));
   DemoRun run;
@@ -95,7 +98,8 @@ std::vector<std::string> Column(const DemoRun& run) {
           FormatByteSize(kv.cold_peak_bytes),
           fmt::format("{:.3f}", r.while_answering.decode_locality.mean()),
           fmt::format("{:.3f} / {:.3f}", HitRate(r.while_reading.kv), HitRate(kv)),
-          FetchedPerToken(r.while_reading, r.reading.tokens) + " / " + FetchedPerToken(r.while_answering, r.questions.tokens + r.decode.tokens),
+          FetchedPerToken(r.while_reading, r.reading.tokens) + " / " +
+              FetchedPerToken(r.while_answering, r.questions.tokens + r.decode.tokens),
           fmt::format("{:.0f} tok/s", r.reading.per_second()),
           fmt::format("{:.0f} tok/s", r.decode.per_second())};
 }
@@ -129,11 +133,12 @@ Status Compare(const Session& session, const DemoRun& offloaded, const DemoRun& 
     json["in_ram"] = in_ram.json;
     PrintJson(json);
   }
-  Say(session, fmt::format("\nAnswer tokens: {}. Fingerprint (every bit of the logits they come from): {}.\n\n", same_tokens ? "equal" : "DIFFERENT",
-                            same_bits ? "equal" : "DIFFERENT"));
+  Say(session, fmt::format("\nAnswer tokens: {}. Fingerprint (every bit of the logits they come from): {}.\n\n",
+                           same_tokens ? "equal" : "DIFFERENT", same_bits ? "equal" : "DIFFERENT"));
   Say(session, Comparison(offloaded, in_ram));
   if (same_tokens && same_bits) return Status::Ok();
-  return Internal("expected the same {} with KV on disk as in RAM, found others", same_tokens ? "fingerprint" : "tokens");
+  return Internal("expected the same {} with KV on disk as in RAM, found others",
+                  same_tokens ? "fingerprint" : "tokens");
 }
 
 Status Demo(const DemoFlags& flags) {
@@ -143,12 +148,15 @@ Status Demo(const DemoFlags& flags) {
   SetLogLevel(LogLevel::kWarn);  // the demo says itself where KV goes
   NOSA_ASSIGN_OR_RETURN(const eval::Corpus corpus, eval::ReadCorpus(sources));
   NOSA_ASSIGN_OR_RETURN(const eval::RecallTask task, MakeRecallTask(*session, corpus, flags.task));
-  Say(*session, fmt::format("Can {} find {} facts in a text of {} tokens?\n\n", flags.common.model, task.facts.size(), FormatCount(flags.task.tokens)));
-  Say(*session, fmt::format("The text is from {}. Lines such as \"# The secret number of {} is {}.\"\nare hidden in it, and asked for at its end.\n",
+  Say(*session, fmt::format("Can {} find {} facts in a text of {} tokens?\n\n", flags.common.model, task.facts.size(),
+                            FormatCount(flags.task.tokens)));
+  Say(*session, fmt::format("The text is from {}. Lines such as \"# The secret number of {} is {}.\"\nare hidden in "
+                            "it, and asked for at its end.\n",
                             Names(sources), task.facts[0].word, task.facts[0].number));
 
-  NOSA_ASSIGN_OR_RETURN(const DemoRun offloaded,
-                        RunOnce(*session, task, fmt::format("1. With {} of RAM for KV, the rest on disk", FormatByteSize(*flags.common.kv_host))));
+  NOSA_ASSIGN_OR_RETURN(const DemoRun offloaded, RunOnce(*session, task,
+                                                         fmt::format("1. With {} of RAM for KV, the rest on disk",
+                                                                     FormatByteSize(*flags.common.kv_host))));
   session->flags.kv_host.reset();
   session->flags.kv_disk.reset();
   NOSA_ASSIGN_OR_RETURN(const DemoRun in_ram, RunOnce(*session, task, "2. The same with all KV in RAM"));
@@ -165,7 +173,8 @@ void AddDemo(Command command) {
   flags->common.query_topk = 16;
   flags->common.kv_host = 8 * kMiB;
   flags->task.tokens = 12000;
-  command.Texts("--source", &flags->sources, "file or folder with text; may be given several times (default: src, docs and README.md)", "PATH");
+  command.Texts("--source", &flags->sources,
+                "file or folder with text; may be given several times (default: src, docs and README.md)", "PATH");
   command.Int("--tokens", &flags->task.tokens, 1, "of the text, facts and question included");
   command.Int("--facts", &flags->task.facts, 1, "facts in the text", static_cast<int>(eval::RecallWords().size()));
   command.Seed("--seed", &flags->task.seed, "of the order of files, the words and the numbers");

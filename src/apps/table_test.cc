@@ -39,7 +39,11 @@ struct Said {
   FakeClock clock;
   std::string text;
   ProgressOptions Options(bool terminal) {
-    return {.what = "reading", .total = 1000, .write = [this](std::string_view t) { text += t; }, .terminal = terminal, .clock = &clock};
+    return {.what = "reading",
+            .total = 1000,
+            .write = [this](std::string_view t) { text += t; },
+            .terminal = terminal,
+            .clock = &clock};
   }
 };
 
@@ -58,7 +62,8 @@ TEST(ProgressTest, ALineEveryTenth) {
   said.clock.now += 4;
   for (const int done : {100, 150, 199, 200, 450}) progress.Update(done);
   EXPECT_EQ(said.text,
-            "reading: 10 % (25 tokens/s, 36 s left)\nreading: 20 % (50 tokens/s, 16 s left)\nreading: 45 % (112 tokens/s, 5 s left)\n");
+            "reading: 10 % (25 tokens/s, 36 s left)\nreading: 20 % (50 tokens/s, 16 s left)\nreading: 45 % (112 "
+            "tokens/s, 5 s left)\n");
 }
 
 TEST(ProgressTest, ABarThatGoesAway) {

@@ -94,7 +94,8 @@ void ExpectPlan(const Problem& problem, const Demand& demand) {
       const size_t slot = static_cast<size_t>(r * heads + g);
       std::vector<int32_t> states;
       ForEachBit(selection.Mask(r, g), [&](int b) { states.push_back(state_of.at({r, g, b})); });
-      const std::vector<int32_t> merged(demand.order.begin() + demand.offsets[slot], demand.order.begin() + demand.offsets[slot + 1]);
+      const std::vector<int32_t> merged(demand.order.begin() + demand.offsets[slot],
+                                        demand.order.begin() + demand.offsets[slot + 1]);
       if (running) {
         EXPECT_EQ(merged, std::vector<int32_t>{static_cast<int32_t>(slot)});
         EXPECT_EQ(std::set<int32_t>(states.begin(), states.end()), std::set<int32_t>{static_cast<int32_t>(slot)});

@@ -38,16 +38,25 @@ class RestoreTest : public testing::TestWithParam<SummaryCase> {
     tokens_ = 3 * c.kernel + 9 * c.block + 1;  // more blocks than the smallest budget has slots
     layout_.emplace(config_, tokens_);
     kv::StoreOptions options;
-    options.layout = {.layers = 2, .kv_heads = 2, .block_size = c.block, .k_dim = 5, .v_dim = 3, .dtype = c.dtype, .has_importance = c.importance};
+    options.layout = {.layers = 2,
+                      .kv_heads = 2,
+                      .block_size = c.block,
+                      .k_dim = 5,
+                      .v_dim = 3,
+                      .dtype = c.dtype,
+                      .has_importance = c.importance};
     options.max_append_tokens = tokens_;
     if (c.cold) {
       options.cold = kv::MakeTier("memory", {.location = "", .capacity_bytes = 1 << 20}).value();
       // As Model::MinSlotsPerLane: what a restore reads at once.
       options.min_slots_per_lane = static_cast<int>(CeilDiv(2 * c.kernel, c.block)) + 2;
       const kv::SequenceNeeds needs = Needs();
-      kv::StoreOptions probe = {.layout = options.layout, .cold = kv::MakeTier("memory", {.location = "", .capacity_bytes = 1 << 20}).value(),
-                                .max_append_tokens = tokens_, .min_slots_per_lane = options.min_slots_per_lane};
-      options.host_budget_bytes = kv::KvStore::Create(std::move(probe), backend_.get()).value()->SmallestBudget({&needs, 1});
+      kv::StoreOptions probe = {.layout = options.layout,
+                                .cold = kv::MakeTier("memory", {.location = "", .capacity_bytes = 1 << 20}).value(),
+                                .max_append_tokens = tokens_,
+                                .min_slots_per_lane = options.min_slots_per_lane};
+      options.host_budget_bytes =
+          kv::KvStore::Create(std::move(probe), backend_.get()).value()->SmallestBudget({&needs, 1});
     }
     store_ = kv::KvStore::Create(std::move(options), backend_.get()).value();
   }
@@ -71,9 +80,16 @@ class RestoreTest : public testing::TestWithParam<SummaryCase> {
         }
         const ops::WindowState state = layout_->State(store_->side(seq), lane);
         const ops::PoolWindowsArgs::Segment segment = {begin, count, 0, 0};
-        ops::pool_windows(*backend_, {}, {.segments = {&segment, 1}, .rows = rows, .states = {&state, 1}, .kv_heads = 1, .head_dim = 5,
-                                          .kernel_size = config_.kernel_size, .kernel_stride = config_.kernel_stride,
-                                          .kv_dtype = config_.kv_dtype, .summary_dtype = config_.kv_dtype});
+        ops::pool_windows(*backend_, {},
+                          {.segments = {&segment, 1},
+                           .rows = rows,
+                           .states = {&state, 1},
+                           .kv_heads = 1,
+                           .head_dim = 5,
+                           .kernel_size = config_.kernel_size,
+                           .kernel_stride = config_.kernel_stride,
+                           .kv_dtype = config_.kv_dtype,
+                           .summary_dtype = config_.kv_dtype});
       }
       store_->CommitAppend(seq);
       store_->NextStep();
@@ -93,7 +109,9 @@ class RestoreTest : public testing::TestWithParam<SummaryCase> {
     return values;
   }
 
-  static size_t KeyIndex(int w, int i) { return static_cast<size_t>((w / ops::kWindowTile * 5 + i) * ops::kWindowTile + w % ops::kWindowTile); }
+  static size_t KeyIndex(int w, int i) {
+    return static_cast<size_t>((w / ops::kWindowTile * 5 + i) * ops::kWindowTile + w % ops::kWindowTile);
+  }
 
   // What a cut leaves behind must not be used: later windows and all running sums become NaN.
   void Poison(SeqId seq, int length) {
@@ -143,7 +161,8 @@ INSTANTIATE_TEST_SUITE_P(Summaries, RestoreTest,
                                          SummaryCase{"two_strides_cold", 8, 4, 2, DType::kF32, true, true},
                                          SummaryCase{"three_strides_bf16_cold", 6, 9, 3, DType::kBF16, true, true},
                                          SummaryCase{"one_stride", 4, 4, 4, DType::kF32, true, false},
-                                         SummaryCase{"windows_longer_than_blocks_cold", 4, 12, 2, DType::kF32, true, true},
+                                         SummaryCase{"windows_longer_than_blocks_cold", 4, 12, 2, DType::kF32, true,
+                                                     true},
                                          SummaryCase{"without_importance", 16, 8, 4, DType::kBF16, false, true}),
                          [](const auto& info) { return info.param.name; });
 

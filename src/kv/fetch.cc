@@ -145,7 +145,8 @@ Result<std::span<const int32_t>> BlockFetch::Next() {
     if (!error_.ok()) return error_;  // also of what ended while Issue waited for a write
     Collect();
     if (!ready_.empty()) return std::span<const int32_t>(ready_);
-    NOSA_CHECK(loading_ > 0, "a fetch waits for {} blocks and none is on its way: the caller holds every slot", remaining_);
+    NOSA_CHECK(loading_ > 0, "a fetch waits for {} blocks and none is on its way: the caller holds every slot",
+               remaining_);
     const Stopwatch stalled;
     store_.PollCold(true);
     store_.stats_.stall_seconds += stalled.Seconds();

@@ -44,7 +44,8 @@ TEST_F(LaneCacheTest, TakesUpToTheQuotaThenTheVictim) {
 TEST_F(LaneCacheTest, PinnedAndLoadingSlotsStay) {
   LaneCache cache = Make();
   cache.SetQuota(3);
-  const int pinned = cache.Take(PageId(0), {}, kAll), loading = cache.Take(PageId(1), {}, kAll), free = cache.Take(PageId(2), {}, kAll);
+  const int pinned = cache.Take(PageId(0), {}, kAll), loading = cache.Take(PageId(1), {}, kAll),
+            free = cache.Take(PageId(2), {}, kAll);
   cache.Pin(pinned);
   cache.Pin(pinned);
   cache.SetLoading(loading, true);
@@ -143,8 +144,10 @@ TEST_F(LaneCacheTest, RandomLives) {
           if (slot >= 0 && pins[page] == 0) cache.DropPage(PageId(page)), pins.erase(page);
           break;
         case 4:
-          if (slot >= 0 && draw[2] % 2 == 0) cache.Pin(slot), ++pins[page];
-          else if (slot >= 0 && pins[page] > 0) cache.Unpin(slot), --pins[page];
+          if (slot >= 0 && draw[2] % 2 == 0)
+            cache.Pin(slot), ++pins[page];
+          else if (slot >= 0 && pins[page] > 0)
+            cache.Unpin(slot), --pins[page];
           break;
         case 5: {
           if (draw[2] % 8 != 0) break;

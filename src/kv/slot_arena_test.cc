@@ -32,11 +32,13 @@ class SlotArenaTest : public testing::Test {
  protected:
   // Whole pages of the machine under a range that hold memory now.
   static size_t ResidentPages(const std::byte* data, size_t bytes) {
-    const uintptr_t begin = RoundUp(reinterpret_cast<uintptr_t>(data), 4096), end = (reinterpret_cast<uintptr_t>(data) + bytes) / 4096 * 4096;
+    const uintptr_t begin = RoundUp(reinterpret_cast<uintptr_t>(data), 4096),
+                    end = (reinterpret_cast<uintptr_t>(data) + bytes) / 4096 * 4096;
     if (end <= begin) return 0;
     std::vector<unsigned char> resident((end - begin) / 4096);
     if (::mincore(reinterpret_cast<void*>(begin), end - begin, resident.data()) != 0) return 0;  // not mapped any more
-    return static_cast<size_t>(std::count_if(resident.begin(), resident.end(), [](unsigned char c) { return (c & 1) != 0; }));
+    return static_cast<size_t>(
+        std::count_if(resident.begin(), resident.end(), [](unsigned char c) { return (c & 1) != 0; }));
   }
 
   std::unique_ptr<ops::Backend> backend_ = ops::reference::MakeReferenceBackend();

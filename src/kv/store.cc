@@ -34,7 +34,8 @@ Status KvStore::Init() {
   frame_bytes_ = RoundUp(layout.BlockBytes(), 64);
   if (options_.cold) {
     NOSA_ASSIGN_OR_RETURN(std::unique_ptr<KvCodec> codec, MakeCodec(options_.codec));
-    NOSA_ASSIGN_OR_RETURN(cold_, ColdStore::Create(layout, options_.binding, std::move(codec), std::move(options_.cold), backend_));
+    NOSA_ASSIGN_OR_RETURN(
+        cold_, ColdStore::Create(layout, options_.binding, std::move(codec), std::move(options_.cold), backend_));
     frame_bytes_ = cold_->frame_bytes();
   }
   staging_bytes_ = frame_bytes_ * static_cast<uint64_t>(Lanes());
@@ -57,7 +58,8 @@ Status KvStore::Init() {
 }
 
 std::string KvStore::DescribeTiers() const {
-  std::string text = budget_.limit() == kNoLimit ? "RAM without bound" : fmt::format("RAM {}", FormatByteSize(budget_.limit()));
+  std::string text =
+      budget_.limit() == kNoLimit ? "RAM without bound" : fmt::format("RAM {}", FormatByteSize(budget_.limit()));
   if (cold_) text += fmt::format(", then {} as {}", cold_->tier().Describe(), cold_->codec().name());
   return text;
 }
@@ -112,14 +114,16 @@ Status KvStore::Admit(const SequenceNeeds& needs) const {
   const uint64_t fixed = fixed_bytes_ + SequenceBytes(needs);
   const int64_t pages = reserved_pages_ + BlocksOf(needs);
   if (cold_ && pages > cold_->tier().capacity_pages()) {
-    return ResourceExhausted("{} holds {}, {} tokens need {} there", cold_->tier().Describe(),
-                             FormatByteSize(static_cast<uint64_t>(cold_->tier().capacity_pages()) * cold_->page_bytes()),
-                             needs.max_tokens, FormatByteSize(static_cast<uint64_t>(pages) * cold_->page_bytes()));
+    return ResourceExhausted(
+        "{} holds {}, {} tokens need {} there", cold_->tier().Describe(),
+        FormatByteSize(static_cast<uint64_t>(cold_->tier().capacity_pages()) * cold_->page_bytes()), needs.max_tokens,
+        FormatByteSize(static_cast<uint64_t>(pages) * cold_->page_bytes()));
   }
   const uint64_t least = fixed + SlotBytesForAll(cold_ ? options_.min_slots_per_lane : pages);
   if (least > budget_.limit()) {
-    return ResourceExhausted("the KV budget in RAM is {}, {} tokens need at least {}{}", FormatByteSize(budget_.limit()),
-                             needs.max_tokens, FormatByteSize(least), cold_ ? "" : " (less with a disk tier)");
+    return ResourceExhausted("the KV budget in RAM is {}, {} tokens need at least {}{}",
+                             FormatByteSize(budget_.limit()), needs.max_tokens, FormatByteSize(least),
+                             cold_ ? "" : " (less with a disk tier)");
   }
   return Status::Ok();
 }
@@ -186,9 +190,11 @@ std::byte* KvStore::StagedBlock(int staging, int lane) const {
 
 Status KvStore::BeginAppend(SeqId seq, int tokens) {
   Sequence& sequence = At(seq);
-  NOSA_CHECK(tokens >= 0 && tokens <= options_.max_append_tokens, "an append of {} tokens, at most {}", tokens, options_.max_append_tokens);
-  NOSA_CHECK(sequence.length + tokens <= sequence.needs.max_tokens, "{} tokens after {}, the sequence was admitted for {}", tokens,
-             sequence.length, sequence.needs.max_tokens);
+  NOSA_CHECK(tokens >= 0 && tokens <= options_.max_append_tokens, "an append of {} tokens, at most {}", tokens,
+             options_.max_append_tokens);
+  NOSA_CHECK(sequence.length + tokens <= sequence.needs.max_tokens,
+             "{} tokens after {}, the sequence was admitted for {}", tokens, sequence.length,
+             sequence.needs.max_tokens);
   if (cold_) PollCold(false);
   NOSA_RETURN_IF_ERROR(sequence.write_error);
   const size_t blocks = static_cast<size_t>(options_.layout.Blocks(sequence.length + tokens)) - sequence.pages.size();
@@ -321,7 +327,8 @@ Result<int> KvStore::ReloadTail(PageId page) {
     NOSA_CHECK(cold_, "a sealed block is in no tier");
     if (!tail_error_.ok()) break;
     ++tail_reads_;
-    cold_->StartRead(page, pages_[static_cast<size_t>(page.value)].serial, lane, {StagedBlock(staging, lane), frame_bytes_}, kTailTag);
+    cold_->StartRead(page, pages_[static_cast<size_t>(page.value)].serial, lane,
+                     {StagedBlock(staging, lane), frame_bytes_}, kTailTag);
   }
   while (tail_reads_ > 0) PollCold(true);
   if (tail_error_.ok()) return staging;

@@ -22,10 +22,10 @@ struct StoreOptions {
   BlockLayout layout;
   uint64_t host_budget_bytes = kNoLimit;  // hard bound of everything the store holds in the fastest tier
   std::string policy = "importance-lru";
-  std::string codec = "raw";              // used with a cold tier
-  std::unique_ptr<Tier> cold = nullptr;   // null: everything stays in the fastest tier
-  uint64_t binding = 0;                   // what cached bytes belong to: hash of weights, tokenizer, tenant
-  int max_append_tokens = 512;            // largest BeginAppend
+  std::string codec = "raw";             // used with a cold tier
+  std::unique_ptr<Tier> cold = nullptr;  // null: everything stays in the fastest tier
+  uint64_t binding = 0;                  // what cached bytes belong to: hash of weights, tokenizer, tenant
+  int max_append_tokens = 512;           // largest BeginAppend
   // With fewer slots a lane could not load one block while it computes on another; four leaves room for both.
   int min_slots_per_lane = 4;
 };
@@ -37,15 +37,15 @@ struct SequenceNeeds {
 };
 
 struct StoreStats {
-  uint64_t host_peak_bytes = 0;    // most the fastest tier ever held
-  uint64_t cold_bytes = 0;         // held by the cold tier now
+  uint64_t host_peak_bytes = 0;  // most the fastest tier ever held
+  uint64_t cold_bytes = 0;       // held by the cold tier now
   uint64_t cold_peak_bytes = 0;
-  uint64_t lookups = 0;            // sealed blocks asked for
-  uint64_t hits = 0;               // of these, found in the fastest tier
+  uint64_t lookups = 0;  // sealed blocks asked for
+  uint64_t hits = 0;     // of these, found in the fastest tier
   uint64_t blocks_fetched = 0;
-  uint64_t bytes_fetched = 0;      // moved from the cold tier, padding included
-  uint64_t damaged_blocks = 0;     // refused by their checksum
-  double stall_seconds = 0;        // spent with nothing to do but wait for the cold tier
+  uint64_t bytes_fetched = 0;   // moved from the cold tier, padding included
+  uint64_t damaged_blocks = 0;  // refused by their checksum
+  double stall_seconds = 0;     // spent with nothing to do but wait for the cold tier
 };
 
 class BlockFetch;
@@ -78,10 +78,10 @@ class KvStore {
   int sealed_blocks(SeqId seq) const { return static_cast<int>(At(seq).pages.size()); }
   PageId page(SeqId seq, BlockId block) const { return At(seq).pages[static_cast<size_t>(block.value)]; }
 
-  // Makes room for `tokens` more (at most max_append_tokens, within max_tokens). One sequence at a time may be between the
-  // begin and the commit of more than one token; of one, every sequence may. Rows at positions
-  // [length, length + tokens) may then be written; nothing counts until CommitAppend. A second BeginAppend without a
-  // commit starts over. Fails with what an earlier write to the cold tier failed with.
+  // Makes room for `tokens` more (at most max_append_tokens, within max_tokens). One sequence at a time may be between
+  // the begin and the commit of more than one token; of one, every sequence may. Rows at positions [length, length +
+  // tokens) may then be written; nothing counts until CommitAppend. A second BeginAppend without a commit starts over.
+  // Fails with what an earlier write to the cold tier failed with.
   Status BeginAppend(SeqId seq, int tokens);
   ops::KvRow Row(SeqId seq, int lane, TokenPos pos);
   // A block that is not sealed: the tail or one being appended. [layout().BlockBytes()]
@@ -119,8 +119,8 @@ class KvStore {
   struct Page {
     int refs = 0;
     uint64_t serial = 0;
-    int staging = -1;  // staging page its write borrows; -1: none
-    SeqId owner;       // told when the write fails
+    int staging = -1;        // staging page its write borrows; -1: none
+    SeqId owner;             // told when the write fails
     bool unwritten = false;  // it failed: the page is nowhere but in slots
   };
   struct Sequence {
@@ -184,11 +184,11 @@ class KvStore {
   uint64_t step_ = 0;
   uint64_t next_serial_ = 1;
   BlockFetch* active_fetch_ = nullptr;
-  int tail_reads_ = 0;          // of ReloadTail, in flight
+  int tail_reads_ = 0;  // of ReloadTail, in flight
   Status tail_error_;
   Status flush_error_;
   PageId lost_page_;
-  uint64_t fixed_bytes_ = 0;    // charged to the budget for other things than slots
+  uint64_t fixed_bytes_ = 0;  // charged to the budget for other things than slots
   StoreStats stats_;
 };
 

@@ -1,5 +1,5 @@
-// A store's sequences beside a plain model of their bytes: every token's values are a function of a salt, the lane and the
-// position, so that what comes back can be told from anything else.
+// A store's sequences beside a plain model of their bytes: every token's values are a function of a salt, the lane and
+// the position, so that what comes back can be told from anything else.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -18,11 +18,19 @@ namespace nosa::kv {
 
 // Four lanes of blocks of four tokens.
 inline BlockLayout SmallLayout() {
-  return {.layers = 2, .kv_heads = 2, .block_size = 4, .k_dim = 3, .v_dim = 2, .dtype = DType::kF32, .has_importance = true};
+  return {.layers = 2,
+          .kv_heads = 2,
+          .block_size = 4,
+          .k_dim = 3,
+          .v_dim = 2,
+          .dtype = DType::kF32,
+          .has_importance = true};
 }
 
 inline std::unique_ptr<Tier> SmallTier(const std::string& name = "memory", bool direct = false) {
-  auto tier = MakeTier(name, {.location = testing::TempDir(), .capacity_bytes = 4 * kMiB, .page_bytes = 0, .direct_io = direct, .io = {}});
+  auto tier = MakeTier(
+      name,
+      {.location = testing::TempDir(), .capacity_bytes = 4 * kMiB, .page_bytes = 0, .direct_io = direct, .io = {}});
   EXPECT_TRUE(tier.ok()) << tier.status().ToString();
   return std::move(tier).value();
 }
@@ -64,20 +72,24 @@ inline Status Append(KvStore& store, KnownSequence* sequence, int tokens, uint32
 }
 
 // Expects the tokens of `block` that the sequence has. `tolerance`: of a lossy codec, on k and v.
-inline void ExpectBlock(const BlockLayout& layout, const std::byte* bytes, const KnownSequence& sequence, int lane, int block,
-                        float tolerance = 0) {
+inline void ExpectBlock(const BlockLayout& layout, const std::byte* bytes, const KnownSequence& sequence, int lane,
+                        int block, float tolerance = 0) {
   const int first = block * layout.block_size;
   for (int t = 0; t < std::min(layout.block_size, sequence.length() - first); ++t) {
     const uint32_t salt = sequence.salts[static_cast<size_t>(first + t)];
     const ops::KvRow row = layout.Row(const_cast<std::byte*>(bytes), t);
     float worst = 0;
-    for (int i = 0; i < layout.k_dim; ++i) worst = std::max(worst, std::abs(static_cast<float*>(row.k)[i] - ValueAt(salt, lane, first + t, i)));
+    for (int i = 0; i < layout.k_dim; ++i)
+      worst = std::max(worst, std::abs(static_cast<float*>(row.k)[i] - ValueAt(salt, lane, first + t, i)));
     for (int i = 0; i < layout.v_dim; ++i) {
-      worst = std::max(worst, std::abs(static_cast<float*>(row.v)[i] - ValueAt(salt, lane, first + t, layout.k_dim + i)));
+      worst =
+          std::max(worst, std::abs(static_cast<float*>(row.v)[i] - ValueAt(salt, lane, first + t, layout.k_dim + i)));
     }
-    ASSERT_TRUE(worst <= tolerance) << "lane " << lane << " token " << first + t << " of sequence " << sequence.seq.value << " is off by " << worst;
+    ASSERT_TRUE(worst <= tolerance) << "lane " << lane << " token " << first + t << " of sequence "
+                                    << sequence.seq.value << " is off by " << worst;
     if (row.s != nullptr) {
-      ASSERT_EQ(*row.s, ValueAt(salt, lane, first + t, layout.k_dim + layout.v_dim)) << "importance of token " << first + t;
+      ASSERT_EQ(*row.s, ValueAt(salt, lane, first + t, layout.k_dim + layout.v_dim))
+          << "importance of token " << first + t;
     }
   }
 }
@@ -86,7 +98,8 @@ inline void ExpectBlock(const BlockLayout& layout, const std::byte* bytes, const
 inline void ExpectOpenBlocks(const KvStore& store, const KnownSequence& sequence, float tolerance = 0) {
   for (int block = store.sealed_blocks(sequence.seq); block < store.layout().Blocks(sequence.length()); ++block) {
     for (int lane = 0; lane < store.layout().lanes(); ++lane) {
-      ExpectBlock(store.layout(), store.OpenBlock(sequence.seq, lane, BlockId(block)), sequence, lane, block, tolerance);
+      ExpectBlock(store.layout(), store.OpenBlock(sequence.seq, lane, BlockId(block)), sequence, lane, block,
+                  tolerance);
     }
   }
 }
@@ -98,12 +111,14 @@ struct KnownWant {
   int block = 0;
 };
 
-// Fetches the wants, by lane, checks each when it is handed out, and in kAscending that each lane keeps its order. Holds
-// up to `hold` blocks over the next call.
-inline Status FetchAndCheck(KvStore& store, const std::vector<KnownWant>& known, BlockFetch::Order order, size_t hold = 0,
-                            float tolerance = 0) {
+// Fetches the wants, by lane, checks each when it is handed out, and in kAscending that each lane keeps its order.
+// Holds up to `hold` blocks over the next call.
+inline Status FetchAndCheck(KvStore& store, const std::vector<KnownWant>& known, BlockFetch::Order order,
+                            size_t hold = 0, float tolerance = 0) {
   std::vector<BlockWant> wants;
-  for (const KnownWant& want : known) wants.push_back({want.lane, store.page(want.sequence->seq, BlockId(want.block)), ValueAt(1, want.lane, want.block, 0)});
+  for (const KnownWant& want : known)
+    wants.push_back(
+        {want.lane, store.page(want.sequence->seq, BlockId(want.block)), ValueAt(1, want.lane, want.block, 0)});
   std::vector<int32_t> seen(wants.size(), 0), held;
   std::vector<int32_t> last(static_cast<size_t>(store.layout().lanes()), -1);
   BlockFetch fetch(store, order);

@@ -19,7 +19,8 @@ std::vector<TokenId> LongPrompt() {
 
 Request LongRequest() { return {.prompt = LongPrompt(), .max_tokens = kAnswer, .ignore_eos = true}; }
 
-std::unique_ptr<kv::Tier> Cold(const std::string& name, io::AsyncBackend io = io::AsyncBackend::kAuto, bool direct = true) {
+std::unique_ptr<kv::Tier> Cold(const std::string& name, io::AsyncBackend io = io::AsyncBackend::kAuto,
+                               bool direct = true) {
   kv::TierOptions options = {.location = testing::TempDir(), .capacity_bytes = 256 * kMiB, .direct_io = direct};
   options.io.backend = io;
   auto tier = kv::MakeTier(name, options);
@@ -109,7 +110,8 @@ TEST(Budget, WithoutAColdTierTheSufficientBudgetFetchesNothing) {
   EXPECT_EQ(rig.engine->stats().kv.blocks_fetched, 0u);
 }
 
-// A cold tier that damages what passes through: every block is checked, made again, counted, and the answer is the same.
+// A cold tier that damages what passes through: every block is checked, made again, counted, and the answer is the
+// same.
 TEST(Damage, RecomputedCountedAndTheSameAnswer) {
   RigOptions resident;
   const Rig in_ram = MakeRig(std::move(resident));
@@ -117,7 +119,8 @@ TEST(Damage, RecomputedCountedAndTheSameAnswer) {
   for (const uint64_t seed : {1u, 4u}) {
     RigOptions options;
     options.engine.host_budget_bytes = 2 * SmallestBudget();
-    auto faulty = std::make_unique<kv::FaultyTier>(Cold("memory"), seed, kv::FaultPlan{.corrupt_read = 0.0001, .corrupt_write = 0.002, .delay = 0.2});
+    auto faulty = std::make_unique<kv::FaultyTier>(
+        Cold("memory"), seed, kv::FaultPlan{.corrupt_read = 0.0001, .corrupt_write = 0.002, .delay = 0.2});
     const kv::FaultyTier* tier = faulty.get();
     options.engine.cold = std::move(faulty);
     const Rig rig = MakeRig(std::move(options));

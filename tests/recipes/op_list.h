@@ -1,5 +1,5 @@
-// What src/ops/ops.def makes of a line, for the list of this folder. The compiler reads it before each file of the example,
-// which so looks as it would in its own place.
+// What src/ops/ops.def makes of a line, for the list of this folder. The compiler reads it before each file of the
+// example, which so looks as it would in its own place.
 #pragma once
 
 #include "ops/backend.h"

@@ -11,7 +11,8 @@ namespace nosa::attention {
 namespace {
 
 const SelectorCase kSelectors[] = {
-#define NOSA_SELECTOR(name, factory) {name, [](const std::string&, const AttentionConfig& config) { return factory(config); }},
+#define NOSA_SELECTOR(name, factory) \
+  {name, [](const std::string&, const AttentionConfig& config) { return factory(config); }},
 #include "selectors.def"
 #undef NOSA_SELECTOR
 };

@@ -54,9 +54,11 @@ class Life {
     if (faulty_ != nullptr) faulty_->plan() = {.delay = 0.5};
     for (int i = 0; i < kSequences; ++i) ASSERT_TRUE(Open());
     for (KnownSequence& sequence : sequences_) {
-      while (sequence.length() + kMaxAppend <= kMaxTokens) ASSERT_TRUE(Append(*store_, &sequence, kMaxAppend, ++salt_).ok());
+      while (sequence.length() + kMaxAppend <= kMaxTokens)
+        ASSERT_TRUE(Append(*store_, &sequence, kMaxAppend, ++salt_).ok());
     }
-    const Status status = FetchAndCheck(*store_, AllWants(*store_, All()), BlockFetch::Order::kAscending, 0, tolerance_);
+    const Status status =
+        FetchAndCheck(*store_, AllWants(*store_, All()), BlockFetch::Order::kAscending, 0, tolerance_);
     EXPECT_TRUE(status.ok()) << status.ToString();
   }
 
@@ -90,7 +92,8 @@ class Life {
   }
   uint64_t MostColdBytes() const {
     uint64_t blocks = 0;
-    for (const KnownSequence& sequence : sequences_) blocks += static_cast<uint64_t>(store_->sealed_blocks(sequence.seq));
+    for (const KnownSequence& sequence : sequences_)
+      blocks += static_cast<uint64_t>(store_->sealed_blocks(sequence.seq));
     return blocks * store_->block_record_bytes() * static_cast<uint64_t>(store_->layout().lanes());
   }
 
@@ -133,7 +136,8 @@ class Life {
   void Settle(const Status& status, size_t asked) {
     if (status.ok()) return;
     ++failures_;
-    ASSERT_TRUE(status.code() == StatusCode::kDataLoss || status.code() == StatusCode::kIo || status.code() == StatusCode::kResourceExhausted)
+    ASSERT_TRUE(status.code() == StatusCode::kDataLoss || status.code() == StatusCode::kIo ||
+                status.code() == StatusCode::kResourceExhausted)
         << status.ToString();
     if (status.code() != StatusCode::kDataLoss) {
       EXPECT_GT(faulty_->counts().loud(), 0u) << status.ToString();
@@ -171,10 +175,12 @@ class Life {
 
   void Extend(size_t i) {
     KnownSequence& sequence = sequences_[i];
-    const int tokens = static_cast<int>(Draw(static_cast<uint32_t>(std::min(kMaxAppend, kMaxTokens - sequence.length()) + 1)));
+    const int tokens =
+        static_cast<int>(Draw(static_cast<uint32_t>(std::min(kMaxAppend, kMaxTokens - sequence.length()) + 1)));
     if (Draw(4) == 0) {  // begun, written, and given up
       if (!store_->BeginAppend(sequence.seq, tokens).ok()) return Close(i);
-      for (int pos = sequence.length(); pos < sequence.length() + tokens; ++pos) WriteToken(*store_, sequence.seq, pos, 0xdead);
+      for (int pos = sequence.length(); pos < sequence.length() + tokens; ++pos)
+        WriteToken(*store_, sequence.seq, pos, 0xdead);
       if (Draw(2) == 0) return Settle(store_->Truncate(sequence.seq, sequence.length()), i);
     }
     Settle(Append(*store_, &sequence, tokens, ++salt_), i);
@@ -235,33 +241,42 @@ TEST_P(KvStoreStress, RightOrDamagedAndGivenBack) {
     damaged += life.damaged();
     failures += life.failures();
   }
-  std::printf("%-24s %llu blocks read, %llu damaged, %d failures\n", GetParam().name.c_str(), static_cast<unsigned long long>(fetched),
-              static_cast<unsigned long long>(damaged), failures);
+  std::printf("%-24s %llu blocks read, %llu damaged, %d failures\n", GetParam().name.c_str(),
+              static_cast<unsigned long long>(fetched), static_cast<unsigned long long>(damaged), failures);
   const FaultPlan& plan = GetParam().plan;
   EXPECT_EQ(fetched > 0, !GetParam().tier.empty());
   EXPECT_EQ(damaged > 0, plan.corrupt_read + plan.corrupt_write + plan.torn_write + plan.misplaced_read > 0);
 }
 
 constexpr FaultPlan kLate = {.delay = 0.4, .max_delay = 6};
-constexpr FaultPlan kDamage = {.corrupt_read = 0.004, .corrupt_write = 0.02, .torn_write = 0.02, .misplaced_read = 0.004, .delay = 0.2};
+constexpr FaultPlan kDamage = {
+    .corrupt_read = 0.004, .corrupt_write = 0.02, .torn_write = 0.02, .misplaced_read = 0.004, .delay = 0.2};
 constexpr FaultPlan kErrors = {.fail_read = 0.004, .fail_write = 0.02, .full_write = 0.02, .delay = 0.4};
-constexpr FaultPlan kEverything = {.fail_read = 0.002, .fail_write = 0.01, .full_write = 0.01, .corrupt_read = 0.004, .corrupt_write = 0.02,
-                                   .torn_write = 0.01, .misplaced_read = 0.004, .delay = 0.4};
+constexpr FaultPlan kEverything = {.fail_read = 0.002,
+                                   .fail_write = 0.01,
+                                   .full_write = 0.01,
+                                   .corrupt_read = 0.004,
+                                   .corrupt_write = 0.02,
+                                   .torn_write = 0.01,
+                                   .misplaced_read = 0.004,
+                                   .delay = 0.4};
 
-INSTANTIATE_TEST_SUITE_P(Stores, KvStoreStress,
-                         testing::Values(StressCase{.name = "no_tier", .tier = ""},
-                                         StressCase{.name = "memory", .tier = "memory"},
-                                         StressCase{.name = "memory_late", .tier = "memory", .plan = kLate},
-                                         StressCase{.name = "memory_late_slack_lru", .tier = "memory", .plan = kLate, .policy = "lru", .slack_bytes = 4000},
-                                         StressCase{.name = "memory_int8_late", .tier = "memory", .plan = kLate, .codec = "int8"},
-                                         StressCase{.name = "memory_damage", .tier = "memory", .plan = kDamage},
-                                         StressCase{.name = "memory_int8_damage", .tier = "memory", .plan = kDamage, .codec = "int8"},
-                                         StressCase{.name = "memory_errors", .tier = "memory", .plan = kErrors},
-                                         StressCase{.name = "memory_everything", .tier = "memory", .plan = kEverything},
-                                         StressCase{.name = "disk", .tier = "disk"},
-                                         StressCase{.name = "disk_direct_late", .tier = "disk", .plan = kLate, .direct = true},
-                                         StressCase{.name = "disk_everything", .tier = "disk", .plan = kEverything, .slack_bytes = 3000}),
-                         [](const auto& info) { return info.param.name; });
+INSTANTIATE_TEST_SUITE_P(
+    Stores, KvStoreStress,
+    testing::Values(
+        StressCase{.name = "no_tier", .tier = ""}, StressCase{.name = "memory", .tier = "memory"},
+        StressCase{.name = "memory_late", .tier = "memory", .plan = kLate},
+        StressCase{
+            .name = "memory_late_slack_lru", .tier = "memory", .plan = kLate, .policy = "lru", .slack_bytes = 4000},
+        StressCase{.name = "memory_int8_late", .tier = "memory", .plan = kLate, .codec = "int8"},
+        StressCase{.name = "memory_damage", .tier = "memory", .plan = kDamage},
+        StressCase{.name = "memory_int8_damage", .tier = "memory", .plan = kDamage, .codec = "int8"},
+        StressCase{.name = "memory_errors", .tier = "memory", .plan = kErrors},
+        StressCase{.name = "memory_everything", .tier = "memory", .plan = kEverything},
+        StressCase{.name = "disk", .tier = "disk"},
+        StressCase{.name = "disk_direct_late", .tier = "disk", .plan = kLate, .direct = true},
+        StressCase{.name = "disk_everything", .tier = "disk", .plan = kEverything, .slack_bytes = 3000}),
+    [](const auto& info) { return info.param.name; });
 
 }  // namespace
 }  // namespace nosa::kv

@@ -33,7 +33,9 @@ inline std::string SelectorCaseName(const testing::TestParamInfo<SelectorCase>& 
 
 class SelectorConformance : public testing::TestWithParam<SelectorCase> {
  protected:
-  std::unique_ptr<BlockSelector> Make(const AttentionConfig& config) const { return GetParam().make(GetParam().name, config); }
+  std::unique_ptr<BlockSelector> Make(const AttentionConfig& config) const {
+    return GetParam().make(GetParam().name, config);
+  }
 
   // Calls f(config, selector, problem) over shapes, values that differ and values that tie.
   template <typename F>
@@ -71,7 +73,8 @@ TEST_P(SelectorConformance, ForcedBlocksAlwaysNoneBeyondTheQueryAtMostK) {
         EXPECT_EQ(blocks.back(), own) << "position " << problem.position(r);
         for (int b = 0; b <= own; ++b) {
           if (b >= c.init_blocks && b < own - c.local_blocks) continue;
-          EXPECT_TRUE(GetBit(selection.Mask(r, g), b)) << "forced block " << b << " at position " << problem.position(r);
+          EXPECT_TRUE(GetBit(selection.Mask(r, g), b))
+              << "forced block " << b << " at position " << problem.position(r);
         }
         if (!GetParam().every_block) {
           EXPECT_LE(static_cast<int>(blocks.size()), c.topk) << "position " << problem.position(r);
@@ -111,7 +114,8 @@ TEST_P(SelectorConformance, ThreadsAndRepetitionChangeNothing) {
   });
 }
 
-// Backends round differently, and may only decide otherwise where scores are as close as that: in random values hardly ever.
+// Backends round differently, and may only decide otherwise where scores are as close as that: in random values hardly
+// ever.
 TEST_P(SelectorConformance, BackendsAgreeButForNearTies) {
   int compared = 0, different = 0;
   ForEachProblem([&](const AttentionConfig& c, const BlockSelector& selector, SelectorProblem& problem) {

@@ -67,7 +67,8 @@ class SelectorProblem {
   // What the queries of one row and KV head see, as doubles.
   std::vector<double> Query(int row, int g) const {
     const size_t n = static_cast<size_t>(config_.group() * config_.head_dim);
-    const float* from = q_.data() + (static_cast<size_t>(row) * static_cast<size_t>(config_.kv_heads) + static_cast<size_t>(g)) * n;
+    const float* from =
+        q_.data() + (static_cast<size_t>(row) * static_cast<size_t>(config_.kv_heads) + static_cast<size_t>(g)) * n;
     return {from, from + n};
   }
   std::vector<double> Keys(int row, int g) const {  // [windows, D]
@@ -88,7 +89,8 @@ class SelectorProblem {
   float Normal() { return rng_.Normal(counter_++); }
   size_t StateOf(int row, int g) const { return static_cast<size_t>(state_begin_[static_cast<size_t>(row)] + g); }
   size_t TileIndex(int window, int channel) const {
-    return static_cast<size_t>((window / ops::kWindowTile * config_.head_dim + channel) * ops::kWindowTile + window % ops::kWindowTile);
+    return static_cast<size_t>((window / ops::kWindowTile * config_.head_dim + channel) * ops::kWindowTile +
+                               window % ops::kWindowTile);
   }
 
   void AddSequence(const QueryRange& range, bool coarse) {
@@ -99,7 +101,8 @@ class SelectorProblem {
       state_begin_.push_back(static_cast<int32_t>(keys_.size()));
     }
     for (int g = 0; g < config_.kv_heads; ++g) {
-      std::vector<float>& keys = keys_.emplace_back(tiles * static_cast<size_t>(config_.head_dim * ops::kWindowTile), NAN);
+      std::vector<float>& keys =
+          keys_.emplace_back(tiles * static_cast<size_t>(config_.head_dim * ops::kWindowTile), NAN);
       std::vector<float>& sigma = sigma_.emplace_back(static_cast<size_t>(windows) + 1, NAN);
       for (int w = 0; w < windows; ++w) {
         for (int i = 0; i < config_.head_dim; ++i) keys[TileIndex(w, i)] = Normal();
@@ -148,12 +151,14 @@ inline std::vector<AttentionConfig> SelectorConfigs() {
 // First tokens, both sides of block and window ends, and far enough for k to leave blocks out.
 inline std::vector<QueryRange> SelectorRanges(const AttentionConfig& c) {
   const int far = c.block_size * (3 * c.topk);
-  return {{0, 1}, {0, c.block_size + 2}, {c.kernel_size - 2, 3}, {far - 1, 2}, {far + c.block_size / 2, 40}, {2 * far + 3, 1}};
+  return {{0, 1},       {0, c.block_size + 2},        {c.kernel_size - 2, 3},
+          {far - 1, 2}, {far + c.block_size / 2, 40}, {2 * far + 3, 1}};
 }
 
 inline std::string Text(const AttentionConfig& c) {
-  return fmt::format("block {} windows {}/{} k {}+{}+{} of {}, heads {}/{} x {}", c.block_size, c.kernel_size, c.kernel_stride,
-                     c.init_blocks, c.local_blocks, c.query_topk, c.topk, c.heads, c.kv_heads, c.head_dim);
+  return fmt::format("block {} windows {}/{} k {}+{}+{} of {}, heads {}/{} x {}", c.block_size, c.kernel_size,
+                     c.kernel_stride, c.init_blocks, c.local_blocks, c.query_topk, c.topk, c.heads, c.kv_heads,
+                     c.head_dim);
 }
 
 inline std::vector<int> Blocks(const Selection& selection, int row, int g) {

@@ -10,7 +10,9 @@ namespace {
 std::vector<SelectorCase> Cases() {
   std::vector<SelectorCase> cases;
   for (const std::string& name : SelectorNames()) {
-    cases.push_back({name, [](const std::string& n, const AttentionConfig& config) { return MakeSelector(n, config).value(); }, name == "full"});
+    cases.push_back(
+        {name, [](const std::string& n, const AttentionConfig& config) { return MakeSelector(n, config).value(); },
+         name == "full"});
   }
   return cases;
 }
@@ -21,7 +23,8 @@ TEST(SelectorRegistry, AnUnknownNameListsTheKnown) {
   const auto selector = MakeSelector("noisa", SelectorConfigs()[0]);
   ASSERT_FALSE(selector.ok());
   EXPECT_EQ(selector.status().code(), StatusCode::kInvalidArgument);
-  EXPECT_THAT(std::string(selector.status().message()), testing::HasSubstr("\"noisa\"; known: nosa, infllm2, dma, full, window"));
+  EXPECT_THAT(std::string(selector.status().message()),
+              testing::HasSubstr("\"noisa\"; known: nosa, infllm2, dma, full, window"));
 }
 
 struct TwinCase {
@@ -32,14 +35,25 @@ struct TwinCase {
 
 class SelectorTwin : public testing::TestWithParam<TwinCase> {
  protected:
-  static reference::Choice Twin(const AttentionConfig& c, reference::Mode mode, const SelectorProblem& problem, int row, int g) {
+  static reference::Choice Twin(const AttentionConfig& c, reference::Mode mode, const SelectorProblem& problem, int row,
+                                int g) {
     const std::vector<double> q = problem.Query(row, g), keys = problem.Keys(row, g), sigma = problem.Sigma(row, g);
     return reference::SelectBlocks({.mode = mode,
-                                    .sparse = {.block_size = c.block_size, .kernel_size = c.kernel_size, .kernel_stride = c.kernel_stride,
-                                               .init_blocks = c.init_blocks, .window_size = c.local_blocks * c.block_size, .topk = c.topk,
+                                    .sparse = {.block_size = c.block_size,
+                                               .kernel_size = c.kernel_size,
+                                               .kernel_stride = c.kernel_stride,
+                                               .init_blocks = c.init_blocks,
+                                               .window_size = c.local_blocks * c.block_size,
+                                               .topk = c.topk,
                                                .query_topk = c.query_topk},
-                                    .t = problem.position(row), .group = c.group(), .head_dim = c.head_dim, .q = q.data(), .c = keys.data(),
-                                    .c_stride = static_cast<size_t>(c.head_dim), .sigma = sigma.data(), .sigma_stride = 1});
+                                    .t = problem.position(row),
+                                    .group = c.group(),
+                                    .head_dim = c.head_dim,
+                                    .q = q.data(),
+                                    .c = keys.data(),
+                                    .c_stride = static_cast<size_t>(c.head_dim),
+                                    .sigma = sigma.data(),
+                                    .sigma_stride = 1});
   }
 
   // Scores are exponentials of sums of head_dim products, in f32.
@@ -71,20 +85,24 @@ TEST_P(SelectorTwin, SameBlocksAsTheReading) {
             const bool near = NearTie(choice.query) || (choice.importance.gap > 0 && NearTie(choice.importance));
             ties += near ? 1 : 0;
             EXPECT_TRUE(near) << "position " << problem.position(r) << " head " << g << ": "
-                              << testing::PrintToString(Blocks(selection, r, g)) << " for " << testing::PrintToString(expected);
+                              << testing::PrintToString(Blocks(selection, r, g)) << " for "
+                              << testing::PrintToString(expected);
           }
         }
       }
     }
   }
-  std::printf("%s: %d selections, %d leave blocks out, %d near-ties decided otherwise\n", GetParam().name.c_str(), compared, left_out, ties);
+  std::printf("%s: %d selections, %d leave blocks out, %d near-ties decided otherwise\n", GetParam().name.c_str(),
+              compared, left_out, ties);
   EXPECT_LE(ties, compared / 500);
   EXPECT_TRUE(left_out > compared / 5 || GetParam().mode == reference::Mode::kFull);
 }
 
 INSTANTIATE_TEST_SUITE_P(Modes, SelectorTwin,
-                         testing::Values(TwinCase{"nosa", reference::Mode::kNosa}, TwinCase{"infllm2", reference::Mode::kInfLlm2},
-                                         TwinCase{"dma", reference::Mode::kDma}, TwinCase{"full", reference::Mode::kFull},
+                         testing::Values(TwinCase{"nosa", reference::Mode::kNosa},
+                                         TwinCase{"infllm2", reference::Mode::kInfLlm2},
+                                         TwinCase{"dma", reference::Mode::kDma},
+                                         TwinCase{"full", reference::Mode::kFull},
                                          TwinCase{"window", reference::Mode::kWindow}),
                          [](const auto& info) { return info.param.name; });
 

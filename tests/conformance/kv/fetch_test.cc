@@ -3,8 +3,8 @@
 
 #include <gtest/gtest.h>
 
-#include "faulty_tier.h"
 #include "base/rng.h"
+#include "faulty_tier.h"
 #include "kv/store_test_util.h"
 
 namespace nosa::kv {
@@ -29,7 +29,8 @@ class FetchTest : public testing::Test {
     const uint64_t smallest = make(SmallTier(), kNoLimit)->SmallestBudget({&needs, 1});
     store_ = make(std::move(tier), smallest + more);
     sequence_ = {store_->Open(needs).value(), {}};
-    while (sequence_.length() < 82) ASSERT_TRUE(Append(*store_, &sequence_, std::min(8, 82 - sequence_.length()), 4).ok());
+    while (sequence_.length() < 82)
+      ASSERT_TRUE(Append(*store_, &sequence_, std::min(8, 82 - sequence_.length()), 4).ok());
     store_->NextStep();
   }
 
@@ -50,7 +51,8 @@ TEST_F(FetchTest, EverythingThroughFourSlots) {
     Fill(SmallTier(tier));
     for (const auto order : {kAny, kAscending}) {
       for (const size_t hold : {0, 1, 2}) {
-        EXPECT_TRUE(FetchAndCheck(*store_, AllWants(*store_, {&sequence_}), order, hold).ok()) << tier << " holding " << hold;
+        EXPECT_TRUE(FetchAndCheck(*store_, AllWants(*store_, {&sequence_}), order, hold).ok())
+            << tier << " holding " << hold;
         store_->NextStep();
       }
     }
@@ -68,9 +70,11 @@ TEST_F(FetchTest, ThroughBounceBuffersOfACodec) {
 
 TEST_F(FetchTest, LateCompletionsInAnyOrder) {
   for (uint64_t seed = 0; seed < 5; ++seed) {
-    Fill(std::make_unique<FaultyTier>(SmallTier(), seed, FaultPlan{.delay = 0.6, .max_delay = 5}), seed % 2 == 0 ? "raw" : "int8");
+    Fill(std::make_unique<FaultyTier>(SmallTier(), seed, FaultPlan{.delay = 0.6, .max_delay = 5}),
+         seed % 2 == 0 ? "raw" : "int8");
     for (const auto order : {kAny, kAscending}) {
-      EXPECT_TRUE(FetchAndCheck(*store_, AllWants(*store_, {&sequence_}), order, seed % 3, seed % 2 == 0 ? 0 : 0.01f).ok());
+      EXPECT_TRUE(
+          FetchAndCheck(*store_, AllWants(*store_, {&sequence_}), order, seed % 3, seed % 2 == 0 ? 0 : 0.01f).ok());
       store_->NextStep();
     }
   }
@@ -115,7 +119,8 @@ TEST_F(FetchTest, GivenUpHalfWayItHoldsNothing) {
     for (int rounds = 0; rounds < 6; ++rounds) {
       std::vector<BlockWant> wants;
       for (int lane = 0; lane < 4; ++lane) {
-        for (int block = 0; block < 20; ++block) wants.push_back({lane, store_->page(sequence_.seq, BlockId(block)), 0});
+        for (int block = 0; block < 20; ++block)
+          wants.push_back({lane, store_->page(sequence_.seq, BlockId(block)), 0});
       }
       BlockFetch fetch(*store_, order);
       fetch.Start(wants);

@@ -14,7 +14,8 @@ using testing::HasSubstr;
 
 class StoreTest : public testing::Test {
  protected:
-  std::unique_ptr<KvStore> Make(uint64_t budget, std::unique_ptr<Tier> cold, int max_append = 16, const std::string& codec = "raw") {
+  std::unique_ptr<KvStore> Make(uint64_t budget, std::unique_ptr<Tier> cold, int max_append = 16,
+                                const std::string& codec = "raw") {
     StoreOptions options;
     options.layout = SmallLayout();
     options.host_budget_bytes = budget;
@@ -76,7 +77,8 @@ TEST_F(StoreTest, TruncateAnywhereAndGoOn) {
       ExpectOpenBlocks(*store, sequence);
       ASSERT_TRUE(Append(*store, &sequence, 9, 6).ok());
       ExpectOpenBlocks(*store, sequence);
-      EXPECT_TRUE(FetchAndCheck(*store, AllWants(*store, {&sequence}), BlockFetch::Order::kAscending).ok()) << "cut at " << cut;
+      EXPECT_TRUE(FetchAndCheck(*store, AllWants(*store, {&sequence}), BlockFetch::Order::kAscending).ok())
+          << "cut at " << cut;
       store->Close(sequence.seq);
     }
     EXPECT_EQ(store->stats().cold_bytes, 0u);
@@ -158,7 +160,8 @@ TEST_F(StoreTest, ADamagedBlockIsNamedAndForgotten) {
     ASSERT_TRUE(Append(*store, &bad, 16, 2).ok());
   }
   Status status = Status::Ok();
-  for (int i = 0; i < 3 && status.ok(); ++i) status = FetchAndCheck(*store, AllWants(*store, {&good, &bad}), BlockFetch::Order::kAny);
+  for (int i = 0; i < 3 && status.ok(); ++i)
+    status = FetchAndCheck(*store, AllWants(*store, {&good, &bad}), BlockFetch::Order::kAny);
   ASSERT_EQ(status.code(), StatusCode::kDataLoss);
   EXPECT_GT(store->stats().damaged_blocks, 0u);
   EXPECT_FALSE(store->TakeLostBlock(good.seq).valid());
@@ -292,7 +295,8 @@ TEST_F(StoreTest, ABudgetThatHoldsNothingSaysTheSmallest) {
   const auto store = KvStore::Create(std::move(options), backend_.get());
   ASSERT_FALSE(store.ok());
   EXPECT_EQ(store.status().code(), StatusCode::kResourceExhausted);
-  EXPECT_THAT(std::string(store.status().message()), HasSubstr("the KV budget in RAM is 100 B, this model needs at least"));
+  EXPECT_THAT(std::string(store.status().message()),
+              HasSubstr("the KV budget in RAM is 100 B, this model needs at least"));
 }
 
 }  // namespace
