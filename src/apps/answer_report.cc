@@ -18,13 +18,10 @@ uint64_t KvBytes(const RunReport& report) {
   const kv::BlockLayout& layout = report.engine.store().layout();
   uint64_t blocks = 0;
   for (const Answer& answer : report.answers) {
-    blocks += static_cast<uint64_t>(layout.Blocks(answer.result.prompt_tokens + static_cast<int64_t>(answer.result.ids.size())));
+    blocks += static_cast<uint64_t>(
+        layout.Blocks(answer.result.prompt_tokens + static_cast<int64_t>(answer.result.ids.size())));
   }
   return blocks * layout.BlockBytes() * static_cast<uint64_t>(layout.lanes());
-}
-
-double HitRate(const kv::StoreStats& stats) {
-  return stats.lookups == 0 ? 1.0 : static_cast<double>(stats.hits) / static_cast<double>(stats.lookups);
 }
 
 int64_t DecodeTokens(const RunReport& report) {
@@ -34,6 +31,10 @@ int64_t DecodeTokens(const RunReport& report) {
 }
 
 }  // namespace
+
+double HitRate(const kv::StoreStats& stats) {
+  return stats.lookups == 0 ? 1.0 : static_cast<double>(stats.hits) / static_cast<double>(stats.lookups);
+}
 
 int64_t RunReport::GeneratedTokens() const {
   int64_t tokens = 0;
@@ -110,17 +111,20 @@ void PrintRunSummary(const RunReport& report) {
   Table table({"prompt", "tokens", "prefill tok/s", "generated", "decode tok/s", "ended by", "fingerprint"});
   for (const Answer& answer : report.answers) {
     const engine::RequestResult& r = answer.result;
-    table.Row({answer.name, std::to_string(r.prompt_tokens), fmt::format("{:.0f}", PerSecond(r.prefill_tokens, r.prefill_seconds)),
-               std::to_string(r.ids.size()), fmt::format("{:.1f}", PerSecond(r.decode_tokens, r.decode_seconds)),
+    table.Row({answer.name, std::to_string(r.prompt_tokens),
+               fmt::format("{:.0f}", PerSecond(r.prefill_tokens, r.prefill_seconds)), std::to_string(r.ids.size()),
+               fmt::format("{:.1f}", PerSecond(r.decode_tokens, r.decode_seconds)),
                std::string(engine::FinishReasonName(r.reason)), FormatFingerprint(r.fingerprint)});
   }
   const engine::EngineStats stats = report.engine.stats();
-  std::string kv = fmt::format("KV {} in all, RAM peak {} of {}", FormatByteSize(KvBytes(report)), FormatByteSize(stats.kv.host_peak_bytes),
-                               FormatByteSize(report.engine.store().host_budget_bytes()));
+  std::string kv =
+      fmt::format("KV {} in all, RAM peak {} of {}", FormatByteSize(KvBytes(report)),
+                  FormatByteSize(stats.kv.host_peak_bytes), FormatByteSize(report.engine.store().host_budget_bytes()));
   if (report.engine.store().has_cold_tier()) {
     const int64_t steps = std::max<int64_t>(1, DecodeTokens(report));
-    kv += fmt::format(", disk {}, hit rate {:.3f}, fetched {} ({} a token)", FormatByteSize(stats.kv.cold_peak_bytes), HitRate(stats.kv),
-                      FormatByteSize(stats.kv.bytes_fetched), FormatByteSize(stats.kv.bytes_fetched / static_cast<uint64_t>(steps)));
+    kv += fmt::format(", disk {}, hit rate {:.3f}, fetched {} ({} a token)", FormatByteSize(stats.kv.cold_peak_bytes),
+                      HitRate(stats.kv), FormatByteSize(stats.kv.bytes_fetched),
+                      FormatByteSize(stats.kv.bytes_fetched / static_cast<uint64_t>(steps)));
   }
   if (stats.decode_locality.queries > 0) kv += fmt::format(", locality {:.3f}", stats.decode_locality.mean());
   if (stats.recomputed_blocks > 0) kv += fmt::format(", {} damaged blocks computed again", stats.recomputed_blocks);

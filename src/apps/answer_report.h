@@ -25,6 +25,9 @@ struct RunReport {
   int64_t GeneratedTokens() const;
 };
 
+// Share of the blocks asked for that were in the fastest tier; 1 when none was asked for.
+double HitRate(const kv::StoreStats& stats);
+
 // "kv" of the JSON: the engine's counters, the same for every answer of a batch.
 io::OrderedJson KvJson(const RunReport& report);
 io::OrderedJson AnswerJson(const RunReport& report, const Answer& answer);

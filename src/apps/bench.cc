@@ -21,7 +21,8 @@ Status CheckMeasured(double value, std::string_view what) {
 std::vector<TokenId> BenchPrompt(const model::Model& model, int tokens) {
   const Philox rng(20261121);
   std::vector<TokenId> ids(static_cast<size_t>(tokens));
-  for (size_t i = 0; i < ids.size(); ++i) ids[i] = static_cast<TokenId>(rng.Block(i)[0] % static_cast<uint32_t>(model.config().vocab_size));
+  for (size_t i = 0; i < ids.size(); ++i)
+    ids[i] = static_cast<TokenId>(rng.Block(i)[0] % static_cast<uint32_t>(model.config().vocab_size));
   return ids;
 }
 

@@ -28,14 +28,19 @@ struct DecodeRow {
   uint64_t fingerprint = 0;
 };
 
-Status ReadPrompts(engine::Engine& engine, const DecodeFlags& flags, const std::vector<TokenId>& prompt, std::vector<engine::RequestId>* ids) {
-  Progress progress({.what = fmt::format("reading {} tokens", prompt.size()), .total = static_cast<int64_t>(prompt.size()) * flags.batch,
+Status ReadPrompts(engine::Engine& engine, const DecodeFlags& flags, const std::vector<TokenId>& prompt,
+                   std::vector<engine::RequestId>* ids) {
+  Progress progress({.what = fmt::format("reading {} tokens", prompt.size()),
+                     .total = static_cast<int64_t>(prompt.size()) * flags.batch,
                      .enabled = !flags.common.quiet && !flags.common.json});
   for (int i = 0; i < flags.batch; ++i) {
     std::vector<TokenId> own = prompt;
     own[0] = i;  // sequences that differ, so that nothing could be shared
-    NOSA_ASSIGN_OR_RETURN(const engine::RequestId id, engine.Submit({.prompt = own, .max_tokens = 0, .keep_open = true,
-                                                                    .reserve_tokens = static_cast<int>(own.size()) + flags.tokens + 2}));
+    NOSA_ASSIGN_OR_RETURN(const engine::RequestId id,
+                          engine.Submit({.prompt = own,
+                                         .max_tokens = 0,
+                                         .keep_open = true,
+                                         .reserve_tokens = static_cast<int>(own.size()) + flags.tokens + 2}));
     ids->push_back(id);
     std::vector<engine::Event> events;
     while (engine.HasWork()) {
@@ -59,7 +64,8 @@ Result<DecodeRow> MeasureContext(const Session& session, const DecodeFlags& flag
   std::vector<engine::RequestId> ids;
   NOSA_RETURN_IF_ERROR(ReadPrompts(*engine, flags, BenchPrompt(*session.model, filled), &ids));
   for (const engine::RequestId id : ids) {
-    NOSA_RETURN_IF_ERROR(engine->Continue(id, filled, {1}, {.max_tokens = flags.tokens + 1, .ignore_eos = true, .keep_open = true}));
+    NOSA_RETURN_IF_ERROR(
+        engine->Continue(id, filled, {1}, {.max_tokens = flags.tokens + 1, .ignore_eos = true, .keep_open = true}));
   }
   std::vector<engine::Event> events;
   // The first steps read the one token each was continued with, and give the first new one.
@@ -82,13 +88,15 @@ Result<DecodeRow> MeasureContext(const Session& session, const DecodeFlags& flag
   row.weight_gb_s = static_cast<double>(WeightBytesPerStep(*session.model)) / row.step_ms.median / 1e6;
   const double lookups = static_cast<double>(after.kv.lookups - before.kv.lookups);
   row.hit_rate = lookups == 0 ? 1 : static_cast<double>(after.kv.hits - before.kv.hits) / lookups;
-  row.fetched_per_token = static_cast<double>(after.kv.bytes_fetched - before.kv.bytes_fetched) / static_cast<double>(steps.size()) / flags.batch;
+  row.fetched_per_token = static_cast<double>(after.kv.bytes_fetched - before.kv.bytes_fetched) /
+                          static_cast<double>(steps.size()) / flags.batch;
   double total = 0;
   for (const double ms : steps) total += ms / 1e3;
   row.stall_share = (after.kv.stall_seconds - before.kv.stall_seconds) / total;
   row.locality = after.decode_locality.mean();
   const kv::BlockLayout layout = session.model->block_layout();
-  row.kv_bytes = static_cast<uint64_t>(layout.Blocks(context)) * layout.BlockBytes() * static_cast<uint64_t>(layout.lanes()) * static_cast<uint64_t>(flags.batch);
+  row.kv_bytes = static_cast<uint64_t>(layout.Blocks(context)) * layout.BlockBytes() *
+                 static_cast<uint64_t>(layout.lanes()) * static_cast<uint64_t>(flags.batch);
   row.host_peak = after.kv.host_peak_bytes;
   row.disk_bytes = after.kv.cold_peak_bytes;
   for (const engine::RequestId id : ids) row.fingerprint ^= engine->result(id).fingerprint;
@@ -96,10 +104,17 @@ Result<DecodeRow> MeasureContext(const Session& session, const DecodeFlags& flag
 }
 
 io::OrderedJson RowJson(const DecodeRow& row) {
-  return {{"context", row.context}, {"step_ms", {{"median", row.step_ms.median}, {"min", row.step_ms.low}, {"max", row.step_ms.high}}},
-          {"tokens_per_s", row.tokens_per_s}, {"weight_gb_s", row.weight_gb_s}, {"hit_rate", row.hit_rate},
-          {"fetched_bytes_per_token", row.fetched_per_token}, {"stall_share", row.stall_share}, {"locality", row.locality},
-          {"kv_bytes", row.kv_bytes}, {"host_peak_bytes", row.host_peak}, {"disk_bytes", row.disk_bytes},
+  return {{"context", row.context},
+          {"step_ms", {{"median", row.step_ms.median}, {"min", row.step_ms.low}, {"max", row.step_ms.high}}},
+          {"tokens_per_s", row.tokens_per_s},
+          {"weight_gb_s", row.weight_gb_s},
+          {"hit_rate", row.hit_rate},
+          {"fetched_bytes_per_token", row.fetched_per_token},
+          {"stall_share", row.stall_share},
+          {"locality", row.locality},
+          {"kv_bytes", row.kv_bytes},
+          {"host_peak_bytes", row.host_peak},
+          {"disk_bytes", row.disk_bytes},
           {"fingerprint", fmt::format("{:016x}", row.fingerprint)}};
 }
 
@@ -121,19 +136,23 @@ Status BenchDecode(const DecodeFlags& flags) {
   json["read_bandwidth_gb_s"] = bandwidth / 1e9;
   json["weight_bytes_per_step"] = WeightBytesPerStep(*session->model);
   json["rows"] = io::OrderedJson::array();
-  Table table({"context", "ms/step", "min", "max", "tok/s", "weights GB/s", "of bandwidth", "hit rate", "fetched/token", "stalled", "locality", "KV", "RAM peak"});
+  Table table({"context", "ms/step", "min", "max", "tok/s", "weights GB/s", "of bandwidth", "hit rate", "fetched/token",
+               "stalled", "locality", "KV", "RAM peak"});
   for (const DecodeRow& row : rows) {
     json["rows"].push_back(RowJson(row));
-    table.Row({fmt::format("{}", row.context), fmt::format("{:.2f}", row.step_ms.median), fmt::format("{:.2f}", row.step_ms.low),
-               fmt::format("{:.2f}", row.step_ms.high), fmt::format("{:.1f}", row.tokens_per_s), fmt::format("{:.1f}", row.weight_gb_s),
-               bandwidth > 0 ? fmt::format("{:.0f} %", row.weight_gb_s * 1e11 / bandwidth) : "-", fmt::format("{:.3f}", row.hit_rate),
-               FormatByteSize(static_cast<uint64_t>(row.fetched_per_token)), fmt::format("{:.0f} %", row.stall_share * 100),
-               fmt::format("{:.3f}", row.locality), FormatByteSize(row.kv_bytes), FormatByteSize(row.host_peak)});
+    table.Row({fmt::format("{}", row.context), fmt::format("{:.2f}", row.step_ms.median),
+               fmt::format("{:.2f}", row.step_ms.low), fmt::format("{:.2f}", row.step_ms.high),
+               fmt::format("{:.1f}", row.tokens_per_s), fmt::format("{:.1f}", row.weight_gb_s),
+               bandwidth > 0 ? fmt::format("{:.0f} %", row.weight_gb_s * 1e11 / bandwidth) : "-",
+               fmt::format("{:.3f}", row.hit_rate), FormatByteSize(static_cast<uint64_t>(row.fetched_per_token)),
+               fmt::format("{:.0f} %", row.stall_share * 100), fmt::format("{:.3f}", row.locality),
+               FormatByteSize(row.kv_bytes), FormatByteSize(row.host_peak)});
   }
   if (flags.common.json) {
     PrintJson(json);
   } else {
-    Print(fmt::format("{}, {}; memory reads at {:.1f} GB/s\n", flags.common.model, session->backend->Describe(), bandwidth / 1e9));
+    Print(fmt::format("{}, {}; memory reads at {:.1f} GB/s\n", flags.common.model, session->backend->Describe(),
+                      bandwidth / 1e9));
     Print(table.ToString());
   }
   return Status::Ok();

@@ -45,9 +45,11 @@ Buffer RandomBuffer(DType dtype, int64_t elements, uint64_t stream, float scale)
   const Philox rng(3, stream);
   constexpr int64_t kPeriod = 1 << 16;
   const int64_t period = std::min(elements, kPeriod);
-  for (int64_t i = 0; i < period; ++i) StoreFloat(buffer.data(), dtype, static_cast<size_t>(i), rng.Normal(static_cast<uint64_t>(i)) * scale);
+  for (int64_t i = 0; i < period; ++i)
+    StoreFloat(buffer.data(), dtype, static_cast<size_t>(i), rng.Normal(static_cast<uint64_t>(i)) * scale);
   const size_t chunk = static_cast<size_t>(period) * DTypeBytes(dtype);
-  for (size_t at = chunk; at < buffer.size(); at += chunk) std::memcpy(buffer.data() + at, buffer.data(), std::min(chunk, buffer.size() - at));
+  for (size_t at = chunk; at < buffer.size(); at += chunk)
+    std::memcpy(buffer.data() + at, buffer.data(), std::min(chunk, buffer.size() - at));
   return buffer;
 }
 
@@ -69,12 +71,16 @@ double LargestDifference(const float* a, const float* b, int64_t n) {
 }
 
 // Products of `m` rows with bf16 or f32 weights [n, k], over several copies of the weights so that none is in a cache.
-Result<OpRow> BenchProduct(ops::Backend& backend, const OpsFlags& flags, const Limits& limits, DType dtype, int64_t m, int64_t n, int64_t k) {
+Result<OpRow> BenchProduct(ops::Backend& backend, const OpsFlags& flags, const Limits& limits, DType dtype, int64_t m,
+                           int64_t n, int64_t k) {
   const bool batched = m >= 64;
-  const int copies = batched ? 2 : std::max<int>(2, static_cast<int>((int64_t{512} << 20) / (n * k * static_cast<int64_t>(DTypeBytes(dtype)))));
+  const int copies = batched ? 2
+                             : std::max<int>(2, static_cast<int>((int64_t{512} << 20) /
+                                                                 (n * k * static_cast<int64_t>(DTypeBytes(dtype)))));
   const Buffer weights = RandomBuffer(dtype, n * k * copies, 1, 1.0f / std::sqrt(static_cast<float>(k)));
   const Buffer x = RandomBuffer(DType::kF32, m * k, 2, 1.0f);
-  const Buffer y = Buffer::Host(static_cast<size_t>(m * n) * sizeof(float)), expected = Buffer::Host(static_cast<size_t>(m * n) * sizeof(float));
+  const Buffer y = Buffer::Host(static_cast<size_t>(m * n) * sizeof(float)),
+               expected = Buffer::Host(static_cast<size_t>(m * n) * sizeof(float));
   const auto mode = batched ? ops::ProductArgs::Mode::kBatched : ops::ProductArgs::Mode::kRowwise;
   const auto weight = [&](int i) {
     return ConstTensorView(weights.data() + static_cast<size_t>(n * k * i) * DTypeBytes(dtype), dtype, {n, k});
@@ -113,7 +119,8 @@ Result<OpRow> BenchProduct(ops::Backend& backend, const OpsFlags& flags, const L
 }
 
 // One layer's attention over `blocks` blocks for `rows` queries that all read them.
-OpRow BenchAttention(ops::Backend& backend, const OpsFlags& flags, const Limits& limits, int rows, int blocks, int group, int dim) {
+OpRow BenchAttention(ops::Backend& backend, const OpsFlags& flags, const Limits& limits, int rows, int blocks,
+                     int group, int dim) {
   constexpr int kBlock = 64, kHeads = 2;
   const int64_t block_elements = int64_t{2} * kBlock * dim;
   const Buffer cache = RandomBuffer(DType::kBF16, block_elements * blocks * kHeads, 5, 1.0f);
@@ -121,8 +128,12 @@ OpRow BenchAttention(ops::Backend& backend, const OpsFlags& flags, const Limits&
   const bool parts = rows == 1;
   const int64_t states = parts ? int64_t{blocks} * kHeads : int64_t{rows} * kHeads;
   const Buffer memory = Buffer::Host(static_cast<size_t>(states * group * (2 + dim)) * sizeof(float));
-  const ops::PartialStates partial = {memory.as<float>(), memory.as<float>() + states * group, memory.as<float>() + 2 * states * group,
-                                      states, group, dim};
+  const ops::PartialStates partial = {memory.as<float>(),
+                                      memory.as<float>() + states * group,
+                                      memory.as<float>() + 2 * states * group,
+                                      states,
+                                      group,
+                                      dim};
   std::vector<int32_t> positions(static_cast<size_t>(rows), blocks * kBlock), groups = {0};
   std::vector<ops::BlockAttentionArgs::Ref> refs;
   std::vector<ops::AttentionTile> tiles;
@@ -142,9 +153,15 @@ OpRow BenchAttention(ops::Backend& backend, const OpsFlags& flags, const Limits&
       if (!parts) groups.push_back(static_cast<int32_t>(tiles.size()));
     }
   }
-  const ops::BlockAttentionArgs args = {.q = q.View(DType::kF32, {rows, kHeads * group, dim}), .positions = positions, .tiles = tiles,
-                                        .refs = refs, .groups = groups, .states = partial, .dtype = DType::kBF16,
-                                        .block_size = kBlock, .scale = 1.0f / std::sqrt(static_cast<float>(dim))};
+  const ops::BlockAttentionArgs args = {.q = q.View(DType::kF32, {rows, kHeads * group, dim}),
+                                        .positions = positions,
+                                        .tiles = tiles,
+                                        .refs = refs,
+                                        .groups = groups,
+                                        .states = partial,
+                                        .dtype = DType::kBF16,
+                                        .block_size = kBlock,
+                                        .scale = 1.0f / std::sqrt(static_cast<float>(dim))};
   OpRow row;
   row.name = fmt::format("block_attention {} rows, {} blocks, {}x{} heads of {}", rows, blocks, kHeads, group, dim);
   row.cost = ops::Cost(args);
@@ -153,7 +170,8 @@ OpRow BenchAttention(ops::Backend& backend, const OpsFlags& flags, const Limits&
     ops::block_attention(backend, {}, args);
   });
   row.bound = parts ? "memory reads" : "oneDNN f32";
-  row.share = parts ? row.cost.bytes / row.seconds.median / limits.bytes_per_s : row.cost.flops / row.seconds.median / limits.f32_flops;
+  row.share = parts ? row.cost.bytes / row.seconds.median / limits.bytes_per_s
+                    : row.cost.flops / row.seconds.median / limits.f32_flops;
   return row;
 }
 
@@ -162,7 +180,8 @@ OpRow BenchTopK(ops::Backend& backend, const OpsFlags& flags, const Limits& limi
   const size_t words = static_cast<size_t>((blocks + 63) / 64);
   std::vector<uint64_t> masks(static_cast<size_t>(rows) * words);
   std::vector<ops::TopkBlocksArgs::Row> table;
-  for (int r = 0; r < rows; ++r) table.push_back({scores.as<float>() + int64_t{r} * blocks, masks.data() + static_cast<size_t>(r) * words, blocks});
+  for (int r = 0; r < rows; ++r)
+    table.push_back({scores.as<float>() + int64_t{r} * blocks, masks.data() + static_cast<size_t>(r) * words, blocks});
   const ops::TopkBlocksArgs args = {.rows = table, .k = k};
   OpRow row;
   row.name = fmt::format("topk_blocks {} rows, {} of {}", rows, k, blocks);
@@ -178,7 +197,8 @@ OpRow BenchTopK(ops::Backend& backend, const OpsFlags& flags, const Limits& limi
 
 Status BenchOps(const OpsFlags& flags) {
   NOSA_ASSIGN_OR_RETURN(const std::unique_ptr<ops::Backend> backend, MakeBackend(flags.common));
-  if (backend->pool() == nullptr) return FailedPrecondition("bench ops measures the cpu backend, asked for {}", backend->name());
+  if (backend->pool() == nullptr)
+    return FailedPrecondition("bench ops measures the cpu backend, asked for {}", backend->name());
   constexpr int64_t kRows = 512, kN = 5632, kK = 2048;
   Limits limits;
   limits.bytes_per_s = cpu::ReadBandwidth(*backend, size_t{1} << 30, 5);
@@ -207,17 +227,24 @@ Status BenchOps(const OpsFlags& flags) {
   for (const OpRow& row : rows) {
     NOSA_RETURN_IF_ERROR(CheckMeasured(row.seconds.median, row.name));
     const double gb = row.cost.bytes / row.seconds.median / 1e9, gflop = row.cost.flops / row.seconds.median / 1e9;
-    json["rows"].push_back({{"op", row.name}, {"us", {{"median", row.seconds.median * 1e6}, {"min", row.seconds.low * 1e6}, {"max", row.seconds.high * 1e6}}},
-                            {"gb_s", gb}, {"gflop_s", gflop}, {"bound", row.bound}, {"share", row.share}});
+    json["rows"].push_back(
+        {{"op", row.name},
+         {"us",
+          {{"median", row.seconds.median * 1e6}, {"min", row.seconds.low * 1e6}, {"max", row.seconds.high * 1e6}}},
+         {"gb_s", gb},
+         {"gflop_s", gflop},
+         {"bound", row.bound},
+         {"share", row.share}});
     table.Row({row.name, fmt::format("{:.0f}", row.seconds.median * 1e6), fmt::format("{:.0f}", row.seconds.low * 1e6),
-               fmt::format("{:.0f}", row.seconds.high * 1e6), fmt::format("{:.1f}", gb), fmt::format("{:.0f}", gflop), row.bound,
-               fmt::format("{:.0f} %", row.share * 100)});
+               fmt::format("{:.0f}", row.seconds.high * 1e6), fmt::format("{:.1f}", gb), fmt::format("{:.0f}", gflop),
+               row.bound, fmt::format("{:.0f} %", row.share * 100)});
   }
   if (flags.common.json) {
     PrintJson(json);
   } else {
-    Print(fmt::format("{}: memory reads {:.1f} GB/s; oneDNN {} rows {:.0f} GFLOP/s bf16, {:.0f} f32\n", backend->Describe(),
-                      limits.bytes_per_s / 1e9, kRows, limits.bf16_flops / 1e9, limits.f32_flops / 1e9));
+    Print(fmt::format("{}: memory reads {:.1f} GB/s; oneDNN {} rows {:.0f} GFLOP/s bf16, {:.0f} f32\n",
+                      backend->Describe(), limits.bytes_per_s / 1e9, kRows, limits.bf16_flops / 1e9,
+                      limits.f32_flops / 1e9));
     Print(table.ToString());
   }
   return Status::Ok();

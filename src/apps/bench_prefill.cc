@@ -32,9 +32,12 @@ Result<PrefillRow> MeasurePrefill(const Session& session, const PrefillFlags& fl
   for (int i = 0; i < flags.repeats; ++i) {
     const std::vector<int> lengths = {context + 1};
     NOSA_ASSIGN_OR_RETURN(const std::unique_ptr<engine::Engine> engine, MakeEngine(mine, lengths));
-    Progress progress({.what = fmt::format("reading {} tokens, {}", context, mine.flags.prefill), .total = context,
+    Progress progress({.what = fmt::format("reading {} tokens, {}", context, mine.flags.prefill),
+                       .total = context,
                        .enabled = !flags.common.quiet && !flags.common.json});
-    NOSA_ASSIGN_OR_RETURN(const engine::RequestId id, engine->Submit({.prompt = BenchPrompt(*session.model, context), .max_tokens = 1, .ignore_eos = true}));
+    NOSA_ASSIGN_OR_RETURN(
+        const engine::RequestId id,
+        engine->Submit({.prompt = BenchPrompt(*session.model, context), .max_tokens = 1, .ignore_eos = true}));
     std::vector<engine::Event> events;
     const Stopwatch watch;
     while (engine->HasWork()) {
@@ -66,11 +69,13 @@ Status BenchPrefill(const PrefillFlags& flags) {
       NOSA_ASSIGN_OR_RETURN(const PrefillRow row, MeasurePrefill(*session, flags, context, dense));
       const double seconds = row.seconds.median;
       if (dense) dense_seconds = seconds;
-      json["rows"].push_back({{"context", context}, {"prefill", dense ? "dense" : "sparse"},
+      json["rows"].push_back({{"context", context},
+                              {"prefill", dense ? "dense" : "sparse"},
                               {"seconds", {{"median", seconds}, {"min", row.seconds.low}, {"max", row.seconds.high}}},
-                              {"tokens_per_s", context / seconds}, {"fingerprint", fmt::format("{:016x}", row.fingerprint)}});
-      table.Row({fmt::format("{}", context), dense ? "dense" : "sparse", fmt::format("{:.2f}", seconds), fmt::format("{:.0f}", context / seconds),
-                 fmt::format("{:.2f}", dense_seconds / seconds)});
+                              {"tokens_per_s", context / seconds},
+                              {"fingerprint", fmt::format("{:016x}", row.fingerprint)}});
+      table.Row({fmt::format("{}", context), dense ? "dense" : "sparse", fmt::format("{:.2f}", seconds),
+                 fmt::format("{:.0f}", context / seconds), fmt::format("{:.2f}", dense_seconds / seconds)});
     }
   }
   if (flags.common.json) {

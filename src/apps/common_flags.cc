@@ -26,7 +26,8 @@ void AddKvFlags(Command& command, CommonFlags* flags) {
       "disk for KV that does not fit in RAM (default: none if all fits, else the system's temporary directory)");
   command.Choice("--kv-policy", &flags->kv_policy, kv::PolicyNames(), "which block leaves RAM first");
   command.Choice("--kv-codec", &flags->kv_codec, kv::CodecNames(), "how blocks are written to disk");
-  command.Choice("--kv-io", &flags->kv_io, {"auto", "uring", "threads"}, "how the disk is read: io_uring or a pool of threads");
+  command.Choice("--kv-io", &flags->kv_io, {"auto", "uring", "threads"},
+                 "how the disk is read: io_uring or a pool of threads");
   command.OnOff("--kv-direct", &flags->kv_direct, "bypass the page cache where the file system can");
 }
 
@@ -38,16 +39,19 @@ void AddCommonFlags(Command& command, CommonFlags* flags, const CommonFlagSet& w
     if (which.model_required) command.Required("--model");
     command.Int("--topk", &flags->topk, 1, "blocks each query reads (default: the checkpoint's)");
     command.Int("--query-topk", &flags->query_topk, 0, "of these, chosen by the query (default: the checkpoint's)");
-    command.Choice("--dtype", &flags->dtype, {"auto", "f32", "bf16"}, "type of weights and cache; auto: the checkpoint's");
+    command.Choice("--dtype", &flags->dtype, {"auto", "f32", "bf16"},
+                   "type of weights and cache; auto: the checkpoint's");
   }
   if (which.attention) {
     command.Choice("--attention", &flags->attention, AutoAnd(attention::SelectorNames()),
                    "which blocks are read; auto: nosa if the checkpoint has its weights, else full");
-    command.Choice("--prefill", &flags->prefill, {"sparse", "dense"}, "whether prompts are read with selected or all blocks");
+    command.Choice("--prefill", &flags->prefill, {"sparse", "dense"},
+                   "whether prompts are read with selected or all blocks");
     command.Int("--prefill-chunk", &flags->prefill_chunk, 1, "tokens of a prompt read at once");
   }
   command.Int("--threads", &flags->threads, 0, "threads; 0: as many as there are processors");
-  command.Choice("--backend", &flags->backend, {"auto", "cpu", "reference", "cuda"}, "where it is computed; reference: slow, scalar");
+  command.Choice("--backend", &flags->backend, {"auto", "cpu", "reference", "cuda"},
+                 "where it is computed; reference: slow, scalar");
   if (which.kv) AddKvFlags(command, flags);
   if (which.output) {
     command.Switch("--json", &flags->json, "results as JSON");
@@ -57,7 +61,8 @@ void AddCommonFlags(Command& command, CommonFlags* flags, const CommonFlagSet& w
 
 Status CheckCommonFlags(const CommonFlags& flags) {
   if (flags.backend == "cuda") return Unimplemented("--backend cuda is not built in; auto, cpu and reference are");
-  if (flags.kv_device) return InvalidArgument("--kv-device needs --backend cuda, which is not built in; the CPU keeps KV in --kv-host");
+  if (flags.kv_device)
+    return InvalidArgument("--kv-device needs --backend cuda, which is not built in; the CPU keeps KV in --kv-host");
   return Status::Ok();
 }
 

@@ -33,11 +33,11 @@ struct CommonFlags {
 
 // Which of them a command has: one that measures ops needs no model, one that only looks needs no --prefill.
 struct CommonFlagSet {
-  bool model = true;       // --model and what overrides the checkpoint
+  bool model = true;  // --model and what overrides the checkpoint
   bool model_required = true;
-  bool attention = true;   // --attention, --prefill, --prefill-chunk
-  bool kv = true;          // --kv-*
-  bool output = true;      // --json, --quiet
+  bool attention = true;  // --attention, --prefill, --prefill-chunk
+  bool kv = true;         // --kv-*
+  bool output = true;     // --json, --quiet
 };
 
 void AddCommonFlags(Command& command, CommonFlags* flags, const CommonFlagSet& which = {});

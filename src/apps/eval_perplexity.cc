@@ -46,28 +46,35 @@ io::OrderedJson ToJson(const RunReport& run, const eval::PerplexityReport& repor
 void PrintForPeople(const RunReport& run, const eval::PerplexityReport& report) {
   Table table({"positions", "tokens", "loss", "perplexity"});
   for (const eval::LossBucket& bucket : report.buckets) {
-    table.Row({fmt::format("{} to {}", FormatCount(bucket.first), FormatCount(bucket.first + bucket.tokens - 1)), FormatCount(bucket.tokens),
-               fmt::format("{:.4f}", bucket.loss), fmt::format("{:.3f}", std::exp(bucket.loss))});
+    table.Row({fmt::format("{} to {}", FormatCount(bucket.first), FormatCount(bucket.first + bucket.tokens - 1)),
+               FormatCount(bucket.tokens), fmt::format("{:.4f}", bucket.loss),
+               fmt::format("{:.3f}", std::exp(bucket.loss))});
   }
-  table.Row({"all", FormatCount(report.tokens), fmt::format("{:.4f}", report.loss), fmt::format("{:.3f}", std::exp(report.loss))});
+  table.Row({"all", FormatCount(report.tokens), fmt::format("{:.4f}", report.loss),
+             fmt::format("{:.3f}", std::exp(report.loss))});
   Print(table.ToString());
   if (run.session.flags.quiet) return;
-  Print(fmt::format("\nMean next-token loss in nats of {}: {} tokens read in {:.1f} s, {:.0f} a second.\n", run.answers.front().name,
-                    FormatCount(report.prefill_tokens), report.prefill_seconds, report.prefill_tokens / report.prefill_seconds));
+  Print(fmt::format("\nMean next-token loss in nats of {}: {} tokens read in {:.1f} s, {:.0f} a second.\n",
+                    run.answers.front().name, FormatCount(report.prefill_tokens), report.prefill_seconds,
+                    report.prefill_tokens / report.prefill_seconds));
 }
 
 Status Perplexity(const PerplexityFlags& flags) {
   NOSA_ASSIGN_OR_RETURN(const std::unique_ptr<Session> session, OpenSession(flags.common));
   NOSA_ASSIGN_OR_RETURN(std::vector<Prompt> prompts, ReadPrompts(*session, flags.source));
   Prompt& prompt = prompts.front();
-  if (flags.tokens > 0 && static_cast<size_t>(flags.tokens) < prompt.ids.size()) prompt.ids.resize(static_cast<size_t>(flags.tokens));
+  if (flags.tokens > 0 && static_cast<size_t>(flags.tokens) < prompt.ids.size())
+    prompt.ids.resize(static_cast<size_t>(flags.tokens));
   const int sequences[] = {SequenceTokens(*session, prompt.ids.size(), 0)};
   NOSA_ASSIGN_OR_RETURN(const std::unique_ptr<engine::Engine> engine, MakeEngine(*session, sequences));
-  Progress progress({.what = "reading", .total = static_cast<int64_t>(prompt.ids.size()), .enabled = !flags.common.json && !flags.common.quiet});
-  const Result<eval::PerplexityReport> report = eval::MeasurePerplexity(*engine, prompt.ids, flags.bucket, [&](int done, int) {
-    progress.Update(done);
-    return !Interrupted();
-  });
+  Progress progress({.what = "reading",
+                     .total = static_cast<int64_t>(prompt.ids.size()),
+                     .enabled = !flags.common.json && !flags.common.quiet});
+  const Result<eval::PerplexityReport> report =
+      eval::MeasurePerplexity(*engine, prompt.ids, flags.bucket, [&](int done, int) {
+        progress.Update(done);
+        return !Interrupted();
+      });
   progress.Finish();
   if (!report.ok()) return report.status().WithContext(prompt.name);
   engine::RequestResult read;

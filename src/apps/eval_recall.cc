@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <memory>
 
+#include "apps/answer_report.h"
 #include "apps/command.h"
 #include "apps/recall_report.h"
 #include "apps/report.h"
@@ -60,8 +61,8 @@ void PrintRecall(const RecallFlags& flags, const std::vector<LengthResult>& resu
     row.push_back(fmt::format("{}/{} = {}", result.Correct(-1), all, Share(result.Correct(-1), all)));
     table.Row(std::move(row));
   }
-  Print(fmt::format("Facts recalled by length and depth ({} texts of {} facts each, seed {})\n\n{}", flags.texts, flags.facts, flags.seed,
-                    table.ToString()));
+  Print(fmt::format("Facts recalled by length and depth ({} texts of {} facts each, seed {})\n\n{}", flags.texts,
+                    flags.facts, flags.seed, table.ToString()));
 }
 
 void PrintWork(const std::vector<LengthResult>& results) {
@@ -76,11 +77,14 @@ void PrintWork(const std::vector<LengthResult>& results) {
       sum.decode_locality.queries += report.while_answering.decode_locality.queries;
     }
     const eval::Work decode = result.Sum(&eval::RecallReport::decode);
-    table.Row({FormatCount(result.tokens), FormatByteSize(result.texts.front().kv_bytes), fmt::format("{:.3f}", sum.decode_locality.mean()),
-               fmt::format("{:.3f}", HitRate(sum.kv)), FetchedPerToken(sum, decode.tokens + result.Sum(&eval::RecallReport::questions).tokens),
-               fmt::format("{:.0f}", result.Sum(&eval::RecallReport::reading).per_second()), fmt::format("{:.1f}", decode.per_second())});
+    table.Row({FormatCount(result.tokens), FormatByteSize(result.texts.front().kv_bytes),
+               fmt::format("{:.3f}", sum.decode_locality.mean()), fmt::format("{:.3f}", HitRate(sum.kv)),
+               FetchedPerToken(sum, decode.tokens + result.Sum(&eval::RecallReport::questions).tokens),
+               fmt::format("{:.0f}", result.Sum(&eval::RecallReport::reading).per_second()),
+               fmt::format("{:.1f}", decode.per_second())});
   }
-  Print("\n" + table.ToString() + "\nLocality is of decode steps; hit rate and fetches are of questions and answers.\n");
+  Print("\n" + table.ToString() +
+        "\nLocality is of decode steps; hit rate and fetches are of questions and answers.\n");
 }
 
 io::OrderedJson ToJson(const std::vector<LengthResult>& results, const RecallFlags& flags, const kv::KvStore& store) {
@@ -117,7 +121,8 @@ Status Recall(const RecallFlags& flags) {
       options.seed = flags.seed + static_cast<uint64_t>(text);
       NOSA_ASSIGN_OR_RETURN(const eval::RecallTask task, MakeRecallTask(*session, corpus, options));
       const std::string what = fmt::format("{} tokens, text {} of {}", FormatCount(tokens), text + 1, flags.texts);
-      NOSA_ASSIGN_OR_RETURN(eval::RecallReport report, RunRecallWithBar(*session, *engine, task, what, [](const auto&, const auto&) {}));
+      NOSA_ASSIGN_OR_RETURN(eval::RecallReport report,
+                            RunRecallWithBar(*session, *engine, task, what, [](const auto&, const auto&) {}));
       result.texts.push_back(std::move(report));
     }
   }
@@ -134,10 +139,12 @@ Status Recall(const RecallFlags& flags) {
 
 void AddEvalRecall(Command command) {
   auto flags = std::make_shared<RecallFlags>();
-  command.Texts("--source", &flags->sources, "file or folder with text to hide facts in; may be given several times", "PATH");
+  command.Texts("--source", &flags->sources, "file or folder with text to hide facts in; may be given several times",
+                "PATH");
   command.Required("--source");
   command.Ints("--lengths", &flags->lengths, 1, "tokens of each text, facts and question included");
-  command.Int("--facts", &flags->facts, 1, "facts in each text, evenly spread", static_cast<int>(eval::RecallWords().size()));
+  command.Int("--facts", &flags->facts, 1, "facts in each text, evenly spread",
+              static_cast<int>(eval::RecallWords().size()));
   command.Int("--texts", &flags->texts, 1, "texts of each length");
   command.Seed("--seed", &flags->seed, "of the first text; the next has the next seed");
   AddCommonFlags(command, &flags->common);

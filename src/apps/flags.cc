@@ -25,7 +25,8 @@ Status ParseInt(std::string_view text, int min, int max, int* value) {
     *value = static_cast<int>(wide);
     return Status::Ok();
   }
-  if (max == std::numeric_limits<int>::max()) return InvalidArgument("expected an integer of at least {}, found \"{}\"", min, text);
+  if (max == std::numeric_limits<int>::max())
+    return InvalidArgument("expected an integer of at least {}, found \"{}\"", min, text);
   return InvalidArgument("expected an integer from {} to {}, found \"{}\"", min, max, text);
 }
 
@@ -42,8 +43,8 @@ std::string Shown(const T& value) {
 
 }  // namespace
 
-CLI::Option* Command::Add(const std::string& name, const std::string& type, const std::string& shown_default, const std::string& help,
-                          std::function<Status(std::string_view)> parse) {
+CLI::Option* Command::Add(const std::string& name, const std::string& type, const std::string& shown_default,
+                          const std::string& help, std::function<Status(std::string_view)> parse) {
   CLI::callback_t read = [name, parse = std::move(parse)](const CLI::results_t& texts) {
     for (const std::string& text : texts) {
       const Status status = parse(text);
@@ -57,7 +58,9 @@ CLI::Option* Command::Add(const std::string& name, const std::string& type, cons
   return option;
 }
 
-void Command::Switch(const std::string& name, bool* value, const std::string& help) { app_->add_flag(name, *value, help); }
+void Command::Switch(const std::string& name, bool* value, const std::string& help) {
+  app_->add_flag(name, *value, help);
+}
 
 void Command::OnOff(const std::string& name, bool* value, const std::string& help) {
   Add(name, "on|off", *value ? "on" : "off", help, [value](std::string_view text) {
@@ -74,14 +77,16 @@ void Command::Text(const std::string& name, std::string* value, const std::strin
   });
 }
 
-void Command::Text(const std::string& name, std::optional<std::string>* value, const std::string& help, const std::string& type) {
+void Command::Text(const std::string& name, std::optional<std::string>* value, const std::string& help,
+                   const std::string& type) {
   Add(name, type, "", help, [value](std::string_view text) {
     *value = std::string(text);
     return Status::Ok();
   });
 }
 
-void Command::Texts(const std::string& name, std::vector<std::string>* values, const std::string& help, const std::string& type) {
+void Command::Texts(const std::string& name, std::vector<std::string>* values, const std::string& help,
+                    const std::string& type) {
   CLI::Option* option = Add(name, type, "", help, [values](std::string_view text) {
     values->emplace_back(text);
     return Status::Ok();
@@ -89,10 +94,12 @@ void Command::Texts(const std::string& name, std::vector<std::string>* values, c
   option->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
 }
 
-void Command::Choice(const std::string& name, std::string* value, std::vector<std::string> choices, const std::string& help) {
+void Command::Choice(const std::string& name, std::string* value, std::vector<std::string> choices,
+                     const std::string& help) {
   const std::string all = fmt::format("{}", fmt::join(choices, "|"));
   Add(name, all, *value, help, [value, choices = std::move(choices), all](std::string_view text) {
-    if (std::find(choices.begin(), choices.end(), text) == choices.end()) return InvalidArgument("expected {}, found \"{}\"", all, text);
+    if (std::find(choices.begin(), choices.end(), text) == choices.end())
+      return InvalidArgument("expected {}, found \"{}\"", all, text);
     *value = text;
     return Status::Ok();
   });
@@ -109,16 +116,18 @@ void Command::Int(const std::string& name, std::optional<int>* value, int min, c
 
 void Command::Ints(const std::string& name, std::vector<int>* values, int min, const std::string& help) {
   const auto given = std::make_shared<bool>(false);
-  CLI::Option* option = Add(name, "N,...", fmt::format("{}", fmt::join(*values, ",")), help, [=](std::string_view text) {
-    if (!*given) values->clear();
-    *given = true;
-    while (true) {
-      const size_t comma = std::min(text.find(','), text.size());
-      NOSA_RETURN_IF_ERROR(ParseInt(text.substr(0, comma), min, std::numeric_limits<int>::max(), &values->emplace_back()));
-      if (comma == text.size()) return Status::Ok();
-      text.remove_prefix(comma + 1);
-    }
-  });
+  CLI::Option* option =
+      Add(name, "N,...", fmt::format("{}", fmt::join(*values, ",")), help, [=](std::string_view text) {
+        if (!*given) values->clear();
+        *given = true;
+        while (true) {
+          const size_t comma = std::min(text.find(','), text.size());
+          NOSA_RETURN_IF_ERROR(
+              ParseInt(text.substr(0, comma), min, std::numeric_limits<int>::max(), &values->emplace_back()));
+          if (comma == text.size()) return Status::Ok();
+          text.remove_prefix(comma + 1);
+        }
+      });
   option->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
 }
 
@@ -144,7 +153,8 @@ void Command::Size(const std::string& name, std::optional<uint64_t>* value, cons
   });
 }
 
-void Command::Parsed(const std::string& name, const std::string& type, std::function<Status(std::string_view)> parse, const std::string& help) {
+void Command::Parsed(const std::string& name, const std::string& type, std::function<Status(std::string_view)> parse,
+                     const std::string& help) {
   Add(name, type, "", help, std::move(parse));
 }
 
@@ -163,7 +173,8 @@ void Command::Does(std::function<Status()> run, std::function<Status()> check) {
 
 std::string Command::Path() const {
   std::string path = app_->get_name();
-  for (const CLI::App* app = app_->get_parent(); app != nullptr && app->get_parent() != nullptr; app = app->get_parent()) {
+  for (const CLI::App* app = app_->get_parent(); app != nullptr && app->get_parent() != nullptr;
+       app = app->get_parent()) {
     path = fmt::format("{} {}", app->get_name(), path);
   }
   return path;

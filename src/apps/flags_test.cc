@@ -51,9 +51,33 @@ TEST(FlagsTest, ValuesGoWhereTheyBelong) {
   f.command.Seed("--seed", &seed, "");
   f.command.Number("--x", &x, "");
   f.command.Size("--size", &size, "");
-  EXPECT_EQ(f.Parse({"--quiet", "--direct", "off", "--text", "[a,b]", "--maybe", "", "--texts", "one", "--texts", "[two,three]", "--choice", "b",
-                     "--count", "7", "--topk", "64", "--lengths", "5,6", "--lengths", "7", "--seed", "18446744073709551615", "--x", "-0.5",
-                     "--size", "1.5MiB"}),
+  EXPECT_EQ(f.Parse({"--quiet",
+                     "--direct",
+                     "off",
+                     "--text",
+                     "[a,b]",
+                     "--maybe",
+                     "",
+                     "--texts",
+                     "one",
+                     "--texts",
+                     "[two,three]",
+                     "--choice",
+                     "b",
+                     "--count",
+                     "7",
+                     "--topk",
+                     "64",
+                     "--lengths",
+                     "5,6",
+                     "--lengths",
+                     "7",
+                     "--seed",
+                     "18446744073709551615",
+                     "--x",
+                     "-0.5",
+                     "--size",
+                     "1.5MiB"}),
             "");
   EXPECT_TRUE(quiet);
   EXPECT_FALSE(direct);
@@ -113,8 +137,14 @@ TEST(FlagsTest, WrongValuesNameTheFlagAndBothSides) {
 TEST(FlagsTest, CommandsBelowCommands) {
   Fixture f;
   int ran = 0;
-  f.command.Sub("this", "").Does([&] { ran = 1; return Status::Ok(); });
-  f.command.Sub("that", "").Does([&] { ran = 2; return Status::Ok(); });
+  f.command.Sub("this", "").Does([&] {
+    ran = 1;
+    return Status::Ok();
+  });
+  f.command.Sub("that", "").Does([&] {
+    ran = 2;
+    return Status::Ok();
+  });
   EXPECT_EQ(f.Parse({"that"}), "");
   ASSERT_EQ(f.leaves.size(), 2u);
   EXPECT_FALSE(f.leaves[0].Chosen());

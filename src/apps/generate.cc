@@ -25,7 +25,8 @@ struct GenerateFlags {
 class Answering {
  public:
   // `streams`: text goes to stdout as it comes.
-  Answering(const GenerateFlags& flags, engine::Engine* engine, bool streams) : flags_(flags), engine_(engine), streams_(streams) {}
+  Answering(const GenerateFlags& flags, engine::Engine* engine, bool streams)
+      : flags_(flags), engine_(engine), streams_(streams) {}
 
   Status Submit(const Prompt& prompt) {
     engine::Request request = flags_.request;
@@ -39,7 +40,8 @@ class Answering {
 
   // Until all have finished or were cancelled.
   Status Run() {
-    Progress progress({.what = "reading the prompt", .total = total_, .enabled = !flags_.common.json && !flags_.common.quiet});
+    Progress progress(
+        {.what = "reading the prompt", .total = total_, .enabled = !flags_.common.json && !flags_.common.quiet});
     std::vector<int64_t> read(ids_.size(), 0);
     bool cancelled = false;
     while (engine_->HasWork()) {
@@ -55,7 +57,8 @@ class Answering {
           progress.Update(std::accumulate(read.begin(), read.end(), int64_t{0}));
         } else {
           progress.Finish();
-          if (first_token_seconds_ < 0 && event.kind == engine::Event::Kind::kToken) first_token_seconds_ = watch_.Seconds();
+          if (first_token_seconds_ < 0 && event.kind == engine::Event::Kind::kToken)
+            first_token_seconds_ = watch_.Seconds();
           NOSA_RETURN_IF_ERROR(Show(event));
         }
       }
@@ -67,7 +70,9 @@ class Answering {
   double first_token_seconds() const { return first_token_seconds_; }
 
  private:
-  size_t Place(engine::RequestId id) const { return static_cast<size_t>(std::find(ids_.begin(), ids_.end(), id) - ids_.begin()); }
+  size_t Place(engine::RequestId id) const {
+    return static_cast<size_t>(std::find(ids_.begin(), ids_.end(), id) - ids_.begin());
+  }
 
   Status Show(const engine::Event& event) {
     if (!streams_ || event.text.empty()) return Status::Ok();
@@ -89,7 +94,8 @@ Status Generate(const GenerateFlags& flags) {
   NOSA_ASSIGN_OR_RETURN(const std::unique_ptr<Session> session, OpenSession(flags.common));
   NOSA_ASSIGN_OR_RETURN(const std::vector<Prompt> prompts, ReadPrompts(*session, flags.prompt));
   std::vector<int> sequences;
-  for (const Prompt& prompt : prompts) sequences.push_back(SequenceTokens(*session, prompt.ids.size(), flags.request.max_tokens));
+  for (const Prompt& prompt : prompts)
+    sequences.push_back(SequenceTokens(*session, prompt.ids.size(), flags.request.max_tokens));
   NOSA_ASSIGN_OR_RETURN(const std::unique_ptr<engine::Engine> engine, MakeEngine(*session, sequences));
   const bool streams = prompts.size() == 1 && !flags.common.json && session->tokenizer != nullptr;
   Answering answering(flags, engine.get(), streams);
@@ -124,7 +130,8 @@ void AddGenerate(Command command) {
   command.Int("--top-k", &request.sampling.top_k, 0, "draw from the k likeliest; 0: all");
   command.Number("--top-p", &request.sampling.top_p, "draw from the likeliest that hold this share");
   command.Number("--min-p", &request.sampling.min_p, "draw from those at least this likely, beside the likeliest");
-  command.Number("--repetition-penalty", &request.sampling.repetition_penalty, "above 1: tokens that were there become less likely");
+  command.Number("--repetition-penalty", &request.sampling.repetition_penalty,
+                 "above 1: tokens that were there become less likely");
   command.Seed("--seed", &request.sampling.seed, "of the draws");
   command.Switch("--ignore-eos", &request.ignore_eos, "go on after the model's end token");
   command.Texts("--stop", &request.stop, "text that ends the answer; may be given several times");

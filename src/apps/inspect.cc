@@ -56,9 +56,10 @@ Json ModelJson(const Session& session) {
   json["importance_weights"] = c.has_importance;
   json["attention"] = BaseEngineOptions(session).attention.selector;
   const schema::SparseConfig& s = c.sparse;
-  json["sparse"] = {{"given", c.sparse_config_given},    {"block_size", s.block_size},   {"kernel_size", s.kernel_size},
-                    {"kernel_stride", s.kernel_stride},  {"init_blocks", s.init_blocks}, {"local_blocks", s.local_blocks()},
-                    {"query_topk", s.query_topk},        {"topk", s.topk}};
+  json["sparse"] = {{"given", c.sparse_config_given}, {"block_size", s.block_size},
+                    {"kernel_size", s.kernel_size},   {"kernel_stride", s.kernel_stride},
+                    {"init_blocks", s.init_blocks},   {"local_blocks", s.local_blocks()},
+                    {"query_topk", s.query_topk},     {"topk", s.topk}};
   if (session.tokenizer) {
     json["tokenizer"] = {{"vocab", session.tokenizer->vocab_size()}};
   } else {
@@ -81,7 +82,8 @@ Result<Json> NeedsJson(const Session& session, int context, int sequences) {
   const auto blocks = static_cast<uint64_t>(layout.Blocks(context));
   const auto n = static_cast<uint64_t>(sequences);
   const bool reads_all = BaseEngineOptions(session).attention.selector == "full";
-  const uint64_t read = reads_all ? blocks : std::min(blocks, static_cast<uint64_t>(session.model->attention_config().topk));
+  const uint64_t read =
+      reads_all ? blocks : std::min(blocks, static_cast<uint64_t>(session.model->attention_config().topk));
   NOSA_ASSIGN_OR_RETURN(const KvNeeds kv, PredictKv(session, tokens, Place(session.flags)));
   Json json;
   json["context"] = context;
@@ -94,11 +96,16 @@ Result<Json> NeedsJson(const Session& session, int context, int sequences) {
                 {"sufficient_host_bytes", kv.all_in_ram_bytes},
                 {"disk_bytes", kv.disk_bytes}};
   const MemoryEstimate m = EstimateMemory(session, tokens);
-  json["process"] = {{"weights_mapped_bytes", m.weights_mapped}, {"weights_copied_bytes", m.weights_copied},
-                     {"tokenizer_bytes", m.tokenizer},           {"activation_bytes", m.activations},
-                     {"logits_bytes", m.logits},                 {"attention_bytes", m.attention},
-                     {"scratch_bytes", m.scratch},               {"bookkeeping_bytes", m.bookkeeping},
-                     {"program_bytes", m.program},               {"total_bytes", m.total()}};
+  json["process"] = {{"weights_mapped_bytes", m.weights_mapped},
+                     {"weights_copied_bytes", m.weights_copied},
+                     {"tokenizer_bytes", m.tokenizer},
+                     {"activation_bytes", m.activations},
+                     {"logits_bytes", m.logits},
+                     {"attention_bytes", m.attention},
+                     {"scratch_bytes", m.scratch},
+                     {"bookkeeping_bytes", m.bookkeeping},
+                     {"program_bytes", m.program},
+                     {"total_bytes", m.total()}};
   return json;
 }
 
@@ -126,26 +133,33 @@ std::string ModelText(const Json& m) {
   const Json& s = m["sparse"];
   std::vector<std::pair<std::string, std::string>> facts = {
       {"model", m["name"].get<std::string>()},
-      {"architecture", fmt::format("{} ({} family)", m["architecture"].get<std::string>(), m["family"].get<std::string>())},
+      {"architecture",
+       fmt::format("{} ({} family)", m["architecture"].get<std::string>(), m["family"].get<std::string>())},
       {"parameters", fmt::format("{:.1f} M, {} in the checkpoint, computed in {}", m["parameters"].get<double>() / 1e6,
                                  m["checkpoint_dtype"].get<std::string>(), m["dtype"].get<std::string>())},
-      {"shape", fmt::format("{} layers, hidden {}, {} heads, {} KV heads, head size {}, MLP {}, vocabulary {}{}", m["layers"].get<int>(),
-                            m["hidden"].get<int>(), m["heads"].get<int>(), m["kv_heads"].get<int>(), m["head_dim"].get<int>(),
-                            m["intermediate"].get<int>(), m["vocab"].get<int>(), m["tied_embeddings"].get<bool>() ? ", embeddings tied" : "")},
+      {"shape", fmt::format("{} layers, hidden {}, {} heads, {} KV heads, head size {}, MLP {}, vocabulary {}{}",
+                            m["layers"].get<int>(), m["hidden"].get<int>(), m["heads"].get<int>(),
+                            m["kv_heads"].get<int>(), m["head_dim"].get<int>(), m["intermediate"].get<int>(),
+                            m["vocab"].get<int>(), m["tied_embeddings"].get<bool>() ? ", embeddings tied" : "")},
       {"positions", fmt::format("{} tokens", m["positions"].get<int64_t>())},
-      {"sparse", fmt::format("blocks of {}, windows {}/{}, {} first + {} local + {} by query, {} in all{}", s["block_size"].get<int>(),
-                             s["kernel_size"].get<int>(), s["kernel_stride"].get<int>(), s["init_blocks"].get<int>(),
-                             s["local_blocks"].get<int>(), s["query_topk"].get<int>(), s["topk"].get<int>(),
-                             s["given"].get<bool>() ? "" : " (defaults: the checkpoint does not say)")},
-      {"attention", fmt::format("{} ({} importance weights)", m["attention"].get<std::string>(), m["importance_weights"].get<bool>() ? "has" : "no")},
-      {"tokenizer", m["tokenizer"].is_null() ? m["tokenizer_error"].get<std::string>() : fmt::format("{} tokens", m["tokenizer"]["vocab"].get<int>())}};
+      {"sparse",
+       fmt::format("blocks of {}, windows {}/{}, {} first + {} local + {} by query, {} in all{}",
+                   s["block_size"].get<int>(), s["kernel_size"].get<int>(), s["kernel_stride"].get<int>(),
+                   s["init_blocks"].get<int>(), s["local_blocks"].get<int>(), s["query_topk"].get<int>(),
+                   s["topk"].get<int>(), s["given"].get<bool>() ? "" : " (defaults: the checkpoint does not say)")},
+      {"attention", fmt::format("{} ({} importance weights)", m["attention"].get<std::string>(),
+                                m["importance_weights"].get<bool>() ? "has" : "no")},
+      {"tokenizer", m["tokenizer"].is_null() ? m["tokenizer_error"].get<std::string>()
+                                             : fmt::format("{} tokens", m["tokenizer"]["vocab"].get<int>())}};
   return FormatFacts(facts);
 }
 
 std::string NeedsText(const Json& n) {
   const Json &kv = n["kv"], &p = n["process"];
   Table table({fmt::format("{} x {} tokens", n["sequences"].get<int>(), n["context"].get<int>()), "bytes", ""});
-  const auto row = [&](const char* what, const Json& bytes) { table.Row({what, std::to_string(bytes.get<uint64_t>()), Size(bytes)}); };
+  const auto row = [&](const char* what, const Json& bytes) {
+    table.Row({what, std::to_string(bytes.get<uint64_t>()), Size(bytes)});
+  };
   row("KV in all", kv["total_bytes"]);
   row("KV of one token", kv["bytes_per_token"]);
   row("KV a decode step reads", kv["working_set_bytes"]);
@@ -162,9 +176,11 @@ std::string NeedsText(const Json& n) {
 }
 
 std::string MachineText(const Json& m) {
-  return FormatFacts({{"processors", fmt::format("{}; {}: {}", m["processors"].get<int>(), m["backend"].get<std::string>(), m["compute"].get<std::string>())},
+  return FormatFacts({{"processors", fmt::format("{}; {}: {}", m["processors"].get<int>(),
+                                                 m["backend"].get<std::string>(), m["compute"].get<std::string>())},
                       {"RAM", fmt::format("{}, {} available", Size(m["ram_bytes"]), Size(m["ram_available_bytes"]))},
-                      {"disk", fmt::format("{}: {} free; {}", m["disk_directory"].get<std::string>(), Size(m["disk_free_bytes"]), m["io"].get<std::string>())}});
+                      {"disk", fmt::format("{}: {} free; {}", m["disk_directory"].get<std::string>(),
+                                           Size(m["disk_free_bytes"]), m["io"].get<std::string>())}});
 }
 
 Status Inspect(const InspectFlags& flags) {
@@ -173,7 +189,8 @@ Status Inspect(const InspectFlags& flags) {
     NOSA_ASSIGN_OR_RETURN(const std::unique_ptr<Session> session, OpenSession(flags.common));
     json["model"] = ModelJson(*session);
     const int64_t positions = session->model->config().max_position;
-    const int context = flags.context.value_or(static_cast<int>(std::min<int64_t>(positions, std::numeric_limits<int>::max())));
+    const int context =
+        flags.context.value_or(static_cast<int>(std::min<int64_t>(positions, std::numeric_limits<int>::max())));
     NOSA_RETURN_IF_ERROR(CheckContext(*session, context));
     NOSA_ASSIGN_OR_RETURN(json["needs"], NeedsJson(*session, context, flags.sequences));
     json["machine"] = MachineJson(flags.common, *session->backend);

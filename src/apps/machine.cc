@@ -26,7 +26,8 @@ uint64_t LeadingNumber(std::string_view text) {
 uint64_t MemInfo(std::string_view key) {
   const Result<std::string> text = io::ReadTextFile("/proc/meminfo");
   const size_t at = text.ok() ? text->find(key) : std::string::npos;
-  const uint64_t kib = at == std::string::npos ? kUnknown : LeadingNumber(std::string_view(*text).substr(at + key.size()));
+  const uint64_t kib =
+      at == std::string::npos ? kUnknown : LeadingNumber(std::string_view(*text).substr(at + key.size()));
   return kib == kUnknown ? kUnknown : kib * 1024;
 }
 

@@ -12,8 +12,8 @@
 namespace nosa::apps {
 namespace {
 
-// Code, shared libraries, stacks, allocator and oneDNN's generated code: about 20 MiB measured with the demo model, with
-// room for products of more shapes.
+// Code, shared libraries, stacks, allocator and oneDNN's generated code: about 20 MiB measured with the demo model,
+// with room for products of more shapes.
 constexpr uint64_t kProgramBytes = 40 * kMiB;
 // Vectors double when they grow: at worst three times their contents are alive at once.
 constexpr uint64_t kGrowth = 3;
@@ -24,9 +24,9 @@ uint64_t U(int64_t value) { return static_cast<uint64_t>(value); }
 struct Sizes {
   const schema::ModelConfig& model;
   const attention::AttentionConfig& attention;
-  uint64_t rows = 0;      // of one forward pass, at most
-  uint64_t blocks = 0;    // of the longest sequence
-  uint64_t windows = 0;   // of the longest sequence
+  uint64_t rows = 0;        // of one forward pass, at most
+  uint64_t blocks = 0;      // of the longest sequence
+  uint64_t windows = 0;     // of the longest sequence
   uint64_t all_blocks = 0;  // of all sequences
   uint64_t threads = 0;
 
@@ -75,8 +75,10 @@ uint64_t Activations(const Sizes& s) {
 uint64_t Attention(const Sizes& s) {
   const uint64_t slots = s.rows * s.kv_heads();
   const uint64_t parts = std::max<uint64_t>(slots, std::min<uint64_t>(U(attention::kMostParts), slots * s.blocks));
-  const uint64_t states = parts * s.group() * (2 + s.dim()) * 4 * 9 / 4;  // grown by a quarter while the old ones are there
-  const uint64_t masks = slots * (RoundUp(s.blocks, 64) / 8) * (1 + U(s.attention.layers));  // with those kept for a trace
+  const uint64_t states =
+      parts * s.group() * (2 + s.dim()) * 4 * 9 / 4;  // grown by a quarter while the old ones are there
+  const uint64_t masks =
+      slots * (RoundUp(s.blocks, 64) / 8) * (1 + U(s.attention.layers));  // with those kept for a trace
   const uint64_t refs = slots * s.blocks * sizeof(ops::BlockAttentionArgs::Ref);
   const uint64_t readers = s.kv_heads() * s.all_blocks *
                            (sizeof(attention::Reader) + sizeof(ops::AttentionTile) + sizeof(kv::BlockWant) + 32);
@@ -86,13 +88,14 @@ uint64_t Attention(const Sizes& s) {
   return states + masks + kGrowth * (refs + readers + order) + scores;
 }
 
-// cpu::Scratch of every thread, which takes half more than it is asked for: rows rounded to bf16, oneDNN's copies of both
-// factors of its slice, a tile's keys and values, logits of a task over all windows.
+// cpu::Scratch of every thread, which takes half more than it is asked for: rows rounded to bf16, oneDNN's copies of
+// both factors of its slice, a tile's keys and values, logits of a task over all windows.
 uint64_t Scratch(const Sizes& s) {
   const uint64_t hidden = U(s.model.hidden_size), inner = U(s.model.intermediate_size);
   const uint64_t widest = std::max({hidden, inner, U(s.model.num_heads) * s.dim()});
   const uint64_t rounded = s.rows * widest * 2;
-  // Slices share the rows and columns of y: all threads together copy x and w at most once per cut in the other direction.
+  // Slices share the rows and columns of y: all threads together copy x and w at most once per cut in the other
+  // direction.
   const uint64_t product = s.threads * 4 * widest * std::min(s.rows, uint64_t{4096}) + 4 * widest * widest;
   const uint64_t head = 4 * s.threads * hidden * 64;
   const uint64_t tile = s.threads * 4 * U(s.attention.block_size) * (2 * s.dim() + 16);
@@ -103,7 +106,8 @@ uint64_t Scratch(const Sizes& s) {
 // A slot and a page of every block, and what the policy keeps of it.
 uint64_t Bookkeeping(const Sizes& s) {
   constexpr uint64_t kBytesPerSlot = 128, kBytesPerPage = 256, kBytesPerToken = 64;
-  return kGrowth * s.all_blocks * (s.lanes() * kBytesPerSlot + kBytesPerPage + U(s.attention.block_size) * kBytesPerToken);
+  return kGrowth * s.all_blocks *
+         (s.lanes() * kBytesPerSlot + kBytesPerPage + U(s.attention.block_size) * kBytesPerToken);
 }
 
 }  // namespace

@@ -1,4 +1,5 @@
-// What a run takes beside KV: an upper bound by arithmetic, so that a budget can be chosen before anything is allocated.
+// What a run takes beside KV: an upper bound by arithmetic, so that a budget can be chosen before anything is
+// allocated.
 #pragma once
 
 #include <cstdint>
@@ -14,18 +15,20 @@ struct MemoryEstimate {
   uint64_t weights_mapped = 0;  // files in place: pages the system may take back
   uint64_t weights_copied = 0;  // converted to another type, or made at random
   uint64_t tokenizer = 0;
-  uint64_t activations = 0;     // of one prompt chunk or decode step
-  uint64_t logits = 0;          // and the sampler's candidates
-  uint64_t attention = 0;       // partial states, selections, scores
-  uint64_t scratch = 0;         // of the ops, all threads
-  uint64_t bookkeeping = 0;     // where every block is
+  uint64_t activations = 0;  // of one prompt chunk or decode step
+  uint64_t logits = 0;       // and the sampler's candidates
+  uint64_t attention = 0;    // partial states, selections, scores
+  uint64_t scratch = 0;      // of the ops, all threads
+  uint64_t bookkeeping = 0;  // where every block is
 
   uint64_t total() const {
-    return program + weights_mapped + weights_copied + tokenizer + activations + logits + attention + scratch + bookkeeping;
+    return program + weights_mapped + weights_copied + tokenizer + activations + logits + attention + scratch +
+           bookkeeping;
   }
 };
 
-// For sequences of at most `sequences[i]` tokens, open at the same time, with logits of at most `logit_rows` positions at once.
+// For sequences of at most `sequences[i]` tokens, open at the same time, with logits of at most `logit_rows` positions
+// at once.
 MemoryEstimate EstimateMemory(const Session& session, std::span<const int> sequences, int logit_rows = 1);
 
 }  // namespace nosa::apps

@@ -57,7 +57,8 @@ void Progress::DrawBar(double seconds) {
   const auto cells = static_cast<size_t>(kBarCells * done_ / options_.total);
   const std::string bar = std::string(cells, '#') + std::string(static_cast<size_t>(kBarCells) - cells, '.');
   // Back to the line's start, and clear what a longer line left.
-  options_.write(fmt::format("\r\x1b[K{} [{}] {:3} % {}", options_.what, bar, 100 * done_ / options_.total, Rate(seconds)));
+  options_.write(
+      fmt::format("\r\x1b[K{} [{}] {:3} % {}", options_.what, bar, 100 * done_ / options_.total, Rate(seconds)));
   drawn_ = true;
 }
 

@@ -14,7 +14,7 @@ struct ProgressOptions {
   std::string what;             // "reading the prompt"
   std::string unit = "tokens";  // of the total
   int64_t total = 0;
-  bool enabled = true;          // false: says nothing (--quiet, --json)
+  bool enabled = true;  // false: says nothing (--quiet, --json)
   // Where it goes; unset: stderr, and whether that is a terminal.
   std::function<void(std::string_view)> write = nullptr;
   bool terminal = false;

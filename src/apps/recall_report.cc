@@ -42,10 +42,6 @@ io::OrderedJson PhaseJson(const engine::EngineStats& stats) {
 
 }  // namespace
 
-double HitRate(const kv::StoreStats& stats) {
-  return stats.lookups == 0 ? 1.0 : static_cast<double>(stats.hits) / static_cast<double>(stats.lookups);
-}
-
 std::string FetchedPerToken(const engine::EngineStats& stats, int64_t tokens) {
   return FormatByteSize(tokens == 0 ? 0 : stats.kv.bytes_fetched / static_cast<uint64_t>(tokens));
 }
@@ -78,14 +74,19 @@ io::OrderedJson RecallJson(const eval::RecallReport& report, const kv::KvStore& 
   return json;
 }
 
-Result<eval::RecallTask> MakeRecallTask(const Session& session, const eval::Corpus& corpus, const eval::RecallOptions& options) {
-  const std::string text = eval::JoinDocuments(corpus, static_cast<uint64_t>(options.tokens) * kBytesPerToken, options.seed);
+Result<eval::RecallTask> MakeRecallTask(const Session& session, const eval::Corpus& corpus,
+                                        const eval::RecallOptions& options) {
+  const std::string text =
+      eval::JoinDocuments(corpus, static_cast<uint64_t>(options.tokens) * kBytesPerToken, options.seed);
   return eval::BuildRecallTask(*session.tokenizer, text, options);
 }
 
-Result<eval::RecallReport> RunRecallWithBar(const Session& session, engine::Engine& engine, const eval::RecallTask& task, const std::string& what,
+Result<eval::RecallReport> RunRecallWithBar(const Session& session, engine::Engine& engine,
+                                            const eval::RecallTask& task, const std::string& what,
                                             FunctionRef<void(const eval::Fact&, const eval::RecallAnswer&)> on_answer) {
-  Progress progress({.what = what, .total = static_cast<int64_t>(task.document.size()), .enabled = !session.flags.json && !session.flags.quiet});
+  Progress progress({.what = what,
+                     .total = static_cast<int64_t>(task.document.size()),
+                     .enabled = !session.flags.json && !session.flags.quiet});
   return eval::RunRecall(engine, task, [&](const eval::RecallProgress& now) {
     if (now.answer == nullptr) {
       progress.Update(now.document_done);

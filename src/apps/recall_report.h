@@ -13,9 +13,6 @@
 
 namespace nosa::apps {
 
-// Share of the blocks asked for that were in the fastest tier; 1 when none was.
-double HitRate(const kv::StoreStats& stats);
-
 // "1.5 KiB", fetched for each token of `work`.
 std::string FetchedPerToken(const engine::EngineStats& stats, int64_t tokens);
 
@@ -23,10 +20,13 @@ std::string FetchedPerToken(const engine::EngineStats& stats, int64_t tokens);
 io::OrderedJson RecallJson(const eval::RecallReport& report, const kv::KvStore& store);
 
 // One text of `tokens` tokens for `seed`, from the sources' files in an order drawn by it.
-Result<eval::RecallTask> MakeRecallTask(const Session& session, const eval::Corpus& corpus, const eval::RecallOptions& options);
+Result<eval::RecallTask> MakeRecallTask(const Session& session, const eval::Corpus& corpus,
+                                        const eval::RecallOptions& options);
 
-// Runs a task with a bar on stderr while the document is read, until interrupted. `on_answer` sees each answer as it comes.
-Result<eval::RecallReport> RunRecallWithBar(const Session& session, engine::Engine& engine, const eval::RecallTask& task, const std::string& what,
+// Runs a task with a bar on stderr while the document is read, until interrupted. `on_answer` sees each answer as it
+// comes.
+Result<eval::RecallReport> RunRecallWithBar(const Session& session, engine::Engine& engine,
+                                            const eval::RecallTask& task, const std::string& what,
                                             FunctionRef<void(const eval::Fact&, const eval::RecallAnswer&)> on_answer);
 
 }  // namespace nosa::apps

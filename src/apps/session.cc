@@ -17,11 +17,13 @@ namespace {
 
 constexpr std::string_view kDiskTier = "disk";  // of kv/tiers/tiers.def
 
-Result<std::unique_ptr<engine::Engine>> Create(const Session& session, uint64_t budget, const std::optional<DiskPlace>& disk) {
+Result<std::unique_ptr<engine::Engine>> Create(const Session& session, uint64_t budget,
+                                               const std::optional<DiskPlace>& disk) {
   engine::EngineOptions options = BaseEngineOptions(session);
   options.host_budget_bytes = budget;
   if (disk) {
-    kv::TierOptions tier = {.location = disk->directory, .capacity_bytes = disk->capacity_bytes, .direct_io = session.flags.kv_direct};
+    kv::TierOptions tier = {
+        .location = disk->directory, .capacity_bytes = disk->capacity_bytes, .direct_io = session.flags.kv_direct};
     tier.io.backend = ParseIoBackend(session.flags.kv_io);
     NOSA_ASSIGN_OR_RETURN(options.cold, kv::MakeTier(kDiskTier, tier));
   }
@@ -43,13 +45,15 @@ Result<std::string> TemporaryDirectory() {
 
 void LoadTokenizer(Session* session) {
   if (session->flags.model.starts_with("random:")) {
-    session->tokenizer_error = FailedPrecondition("random weights have no tokenizer; --ids gives a prompt as token ids");
+    session->tokenizer_error =
+        FailedPrecondition("random weights have no tokenizer; --ids gives a prompt as token ids");
     return;
   }
   const std::filesystem::path file = std::filesystem::path(session->flags.model) / "tokenizer.json";
   std::error_code error;
   if (!std::filesystem::exists(file, error)) {
-    session->tokenizer_error = NotFound("{} has no tokenizer.json; --ids gives a prompt as token ids", session->flags.model);
+    session->tokenizer_error =
+        NotFound("{} has no tokenizer.json; --ids gives a prompt as token ids", session->flags.model);
     return;
   }
   Result<std::shared_ptr<const text::Tokenizer>> tokenizer = text::Tokenizer::FromFile(file);
@@ -115,7 +119,8 @@ Status CheckContext(const Session& session, int64_t tokens) {
   return InvalidArgument("--context asks for {} tokens, the model reads at most {}", tokens, positions);
 }
 
-Result<KvNeeds> PredictKv(const Session& session, std::span<const int> sequences, const std::optional<DiskPlace>& disk) {
+Result<KvNeeds> PredictKv(const Session& session, std::span<const int> sequences,
+                          const std::optional<DiskPlace>& disk) {
   const std::vector<kv::SequenceNeeds> needs = NeedsOf(session, sequences);
   KvNeeds predicted;
   {
@@ -127,7 +132,8 @@ Result<KvNeeds> PredictKv(const Session& session, std::span<const int> sequences
     const kv::KvStore& store = engine->store();
     predicted.smallest_bytes = store.SmallestBudget(needs);
     for (const int tokens : sequences) {
-      const auto blocks = static_cast<uint64_t>(store.layout().Blocks(tokens)) * static_cast<uint64_t>(store.layout().lanes());
+      const auto blocks =
+          static_cast<uint64_t>(store.layout().Blocks(tokens)) * static_cast<uint64_t>(store.layout().lanes());
       predicted.disk_bytes += blocks * store.block_record_bytes();
     }
   }
@@ -155,15 +161,16 @@ Result<std::unique_ptr<engine::Engine>> MakeEngine(const Session& session, std::
     NOSA_ASSIGN_OR_RETURN(const KvNeeds with_disk, PredictKv(session, sequences, choice.disk));
     if (with_disk.smallest_bytes > choice.host_budget_bytes) {
       // A short prompt may take less than what reading a disk needs; that is no help to who asked for the disk.
-      const uint64_t smallest = session.flags.kv_disk ? with_disk.smallest_bytes : std::min(with_disk.smallest_bytes, in_ram.all_in_ram_bytes);
-      return ResourceExhausted("expected at least {} of RAM for KV, found {} {}", ExactSize(smallest), ExactSize(choice.host_budget_bytes),
-                               session.flags.kv_host ? "in --kv-host" : "free");
+      const uint64_t smallest = session.flags.kv_disk ? with_disk.smallest_bytes
+                                                      : std::min(with_disk.smallest_bytes, in_ram.all_in_ram_bytes);
+      return ResourceExhausted("expected at least {} of RAM for KV, found {} {}", ExactSize(smallest),
+                               ExactSize(choice.host_budget_bytes), session.flags.kv_host ? "in --kv-host" : "free");
     }
   }
   NOSA_ASSIGN_OR_RETURN(std::unique_ptr<engine::Engine> engine, Create(session, choice.host_budget_bytes, choice.disk));
   if (choice.spills) {
-    LogInfo("KV takes {} and RAM for it is {}: {}", FormatByteSize(in_ram.all_in_ram_bytes), FormatByteSize(choice.host_budget_bytes),
-            engine->store().DescribeTiers());
+    LogInfo("KV takes {} and RAM for it is {}: {}", FormatByteSize(in_ram.all_in_ram_bytes),
+            FormatByteSize(choice.host_budget_bytes), engine->store().DescribeTiers());
   }
   return engine;
 }

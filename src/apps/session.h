@@ -51,8 +51,8 @@ struct KvNeeds {
   uint64_t smallest_bytes = 0;    // of RAM, with a disk tier
   uint64_t disk_bytes = 0;        // on disk, with a disk tier
 };
-// `sequences`: the most tokens of each. `disk`: also what holds with that tier (else smallest is all in RAM, and disk 0);
-// fails as the tier does.
+// `sequences`: the most tokens of each. `disk`: also what holds with that tier (else smallest is all in RAM, and disk
+// 0); fails as the tier does.
 Result<KvNeeds> PredictKv(const Session& session, std::span<const int> sequences, const std::optional<DiskPlace>& disk);
 
 // RAM that KV may take without --kv-host: what is free, less what the rest of the program will need.

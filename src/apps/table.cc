@@ -15,10 +15,12 @@ size_t Width(const std::string& cell) {
 }
 
 bool LooksNumeric(const std::string& cell) {
-  return cell.empty() || std::isdigit(static_cast<unsigned char>(cell.front())) != 0 || cell.front() == '-' || cell.front() == '+';
+  return cell.empty() || std::isdigit(static_cast<unsigned char>(cell.front())) != 0 || cell.front() == '-' ||
+         cell.front() == '+';
 }
 
-std::string Line(const std::vector<std::string>& cells, const std::vector<size_t>& widths, const std::vector<bool>& right) {
+std::string Line(const std::vector<std::string>& cells, const std::vector<size_t>& widths,
+                 const std::vector<bool>& right) {
   std::string line;
   for (size_t i = 0; i < cells.size(); ++i) {
     const std::string pad(widths[i] - Width(cells[i]), ' ');

@@ -39,7 +39,11 @@ struct Said {
   FakeClock clock;
   std::string text;
   ProgressOptions Options(bool terminal) {
-    return {.what = "reading", .total = 1000, .write = [this](std::string_view t) { text += t; }, .terminal = terminal, .clock = &clock};
+    return {.what = "reading",
+            .total = 1000,
+            .write = [this](std::string_view t) { text += t; },
+            .terminal = terminal,
+            .clock = &clock};
   }
 };
 
@@ -58,7 +62,8 @@ TEST(ProgressTest, ALineEveryTenth) {
   said.clock.now += 4;
   for (const int done : {100, 150, 199, 200, 450}) progress.Update(done);
   EXPECT_EQ(said.text,
-            "reading: 10 % (25 tokens/s, 36 s left)\nreading: 20 % (50 tokens/s, 16 s left)\nreading: 45 % (112 tokens/s, 5 s left)\n");
+            "reading: 10 % (25 tokens/s, 36 s left)\nreading: 20 % (50 tokens/s, 16 s left)\nreading: 45 % (112 "
+            "tokens/s, 5 s left)\n");
 }
 
 TEST(ProgressTest, ABarThatGoesAway) {
@@ -91,6 +96,15 @@ TEST(FormatDurationTest, ShortestThatSaysEnough) {
   EXPECT_EQ(FormatDuration(59.6), "1 min 0 s");
   EXPECT_EQ(FormatDuration(200), "3 min 20 s");
   EXPECT_EQ(FormatDuration(7500), "2 h 5 min");
+}
+
+TEST(FormatCountTest, CommasEveryThreeDigits) {
+  EXPECT_EQ(FormatCount(0), "0");
+  EXPECT_EQ(FormatCount(999), "999");
+  EXPECT_EQ(FormatCount(1000), "1,000");
+  EXPECT_EQ(FormatCount(12345678), "12,345,678");
+  EXPECT_EQ(FormatCount(-999), "-999");
+  EXPECT_EQ(FormatCount(-1000), "-1,000");
 }
 
 }  // namespace

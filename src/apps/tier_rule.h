@@ -12,8 +12,8 @@ namespace nosa::apps {
 struct TierInputs {
   std::optional<uint64_t> host_budget_bytes = {};  // --kv-host
   std::optional<DiskPlace> disk = {};              // --kv-disk
-  uint64_t free_ram_bytes = 0;                // that KV may take when there is no --kv-host
-  uint64_t all_in_ram_bytes = 0;              // smallest budget without a disk tier
+  uint64_t free_ram_bytes = 0;                     // that KV may take when there is no --kv-host
+  uint64_t all_in_ram_bytes = 0;                   // smallest budget without a disk tier
   std::string temporary_directory = {};
 };
 

@@ -35,7 +35,8 @@ class Recorder {
         last_(last),
         logits_(static_cast<size_t>(last) * static_cast<size_t>(vocab_)),
         selected_(static_cast<size_t>(model.config().num_layers),
-                  std::vector<uint8_t>(static_cast<size_t>(last) * static_cast<size_t>(kv_heads_) * static_cast<size_t>(blocks_))) {}
+                  std::vector<uint8_t>(static_cast<size_t>(last) * static_cast<size_t>(kv_heads_) *
+                                       static_cast<size_t>(blocks_))) {}
 
   void Take(const engine::Event& event) {
     const int64_t at = event.first_pos - first_;
@@ -43,19 +44,23 @@ class Recorder {
       const float* row = event.logits.row<float>(i);
       std::copy(row, row + vocab_, logits_.begin() + (at + i) * vocab_);
       for (size_t layer = 0; layer < selected_.size(); ++layer) {
-        TakeSelection(event.selection->layers[layer], event.selection_first_row + static_cast<int>(i), at + i, &selected_[layer]);
+        TakeSelection(event.selection->layers[layer], event.selection_first_row + static_cast<int>(i), at + i,
+                      &selected_[layer]);
       }
     }
   }
 
-  Status Write(const std::filesystem::path& path, std::vector<TokenId>& greedy, const std::map<std::string, std::string>& metadata) {
+  Status Write(const std::filesystem::path& path, std::vector<TokenId>& greedy,
+               const std::map<std::string, std::string>& metadata) {
     io::SafetensorsWriter writer;
     for (const auto& [key, value] : metadata) writer.AddMetadata(key, value);
     writer.Add("logits", TensorView(logits_.data(), DType::kF32, {last_, vocab_}));
     for (size_t layer = 0; layer < selected_.size(); ++layer) {
-      writer.Add(fmt::format("layer.{}.selected", layer), TensorView(selected_[layer].data(), DType::kU8, {last_, kv_heads_, blocks_}));
+      writer.Add(fmt::format("layer.{}.selected", layer),
+                 TensorView(selected_[layer].data(), DType::kU8, {last_, kv_heads_, blocks_}));
     }
-    if (!greedy.empty()) writer.Add("greedy", TensorView(greedy.data(), DType::kI32, {static_cast<int64_t>(greedy.size())}));
+    if (!greedy.empty())
+      writer.Add("greedy", TensorView(greedy.data(), DType::kI32, {static_cast<int64_t>(greedy.size())}));
     return writer.Write(path);
   }
 
@@ -77,7 +82,8 @@ class Recorder {
 };
 
 Status RunToEnd(engine::Engine& engine, engine::RequestId id, const TraceFlags& flags, Recorder* recorder) {
-  Progress progress({.what = "reading the prompt", .total = static_cast<int64_t>(engine.tokens(id).size()),
+  Progress progress({.what = "reading the prompt",
+                     .total = static_cast<int64_t>(engine.tokens(id).size()),
                      .enabled = !flags.common.json && !flags.common.quiet});
   std::vector<engine::Event> events;
   while (engine.HasWork()) {
@@ -96,7 +102,8 @@ Status RunToEnd(engine::Engine& engine, engine::RequestId id, const TraceFlags& 
 Status CheckOut(const std::filesystem::path& out) {
   const std::filesystem::path directory = out.has_parent_path() ? out.parent_path() : std::filesystem::path(".");
   std::error_code error;
-  if (!std::filesystem::is_directory(directory, error)) return NotFound("--out {}: there is no directory {}", out.string(), directory.string());
+  if (!std::filesystem::is_directory(directory, error))
+    return NotFound("--out {}: there is no directory {}", out.string(), directory.string());
   if (std::filesystem::is_directory(out, error)) return InvalidArgument("--out {} is a directory", out.string());
   return Status::Ok();
 }
@@ -124,17 +131,18 @@ Status Trace(const TraceFlags& flags) {
   std::vector<TokenId> greedy = engine->result(*id).ids;
   const RunReport report = {*session, *engine, {{flags.ids, engine->result(*id)}}};
   const std::string selector = BaseEngineOptions(*session).attention.selector;
-  NOSA_RETURN_IF_ERROR(recorder.Write(flags.out, greedy, {{"attention", selector},
-                                                          {"backend", session->backend->Describe()},
-                                                          {"dtype", std::string(DTypeName(session->model->dtype()))},
-                                                          {"prefill", flags.common.prefill}}));
+  NOSA_RETURN_IF_ERROR(recorder.Write(flags.out, greedy,
+                                      {{"attention", selector},
+                                       {"backend", session->backend->Describe()},
+                                       {"dtype", std::string(DTypeName(session->model->dtype()))},
+                                       {"prefill", flags.common.prefill}}));
   if (flags.common.json) {
     io::OrderedJson json = AnswerJson(report, report.answers.front());
     json["out"] = flags.out;
     PrintJson(json);
   } else if (!flags.common.quiet) {
-    Print(fmt::format("{}: logits of {} of {} positions and the blocks they read in {} layers, {} attention\n", flags.out, flags.last, tokens,
-                      session->model->config().num_layers, selector));
+    Print(fmt::format("{}: logits of {} of {} positions and the blocks they read in {} layers, {} attention\n",
+                      flags.out, flags.last, tokens, session->model->config().num_layers, selector));
   }
   return Status::Ok();
 }
@@ -145,7 +153,8 @@ void AddTrace(Command command) {
   auto flags = std::make_shared<TraceFlags>();
   command.Text("--ids", &flags->ids, "file with the prompt as a JSON array of token ids", "FILE");
   command.Required("--ids");
-  command.Text("--out", &flags->out, "what to write: logits [N, vocab] f32 and layer.L.selected [N, KV heads, blocks] u8", "FILE");
+  command.Text("--out", &flags->out,
+               "what to write: logits [N, vocab] f32 and layer.L.selected [N, KV heads, blocks] u8", "FILE");
   command.Required("--out");
   command.Int("--last", &flags->last, 1, "positions from the prompt's end");
   command.Int("--greedy", &flags->greedy, 0, "also generate so many tokens, the likeliest each time: greedy [n] i32");

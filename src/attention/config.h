@@ -12,16 +12,16 @@ namespace nosa::attention {
 // Symbols as in docs/nosa.md.
 struct AttentionConfig {
   int layers = 0;
-  int heads = 0;          // H
-  int kv_heads = 0;       // G
-  int head_dim = 0;       // D
-  int block_size = 64;    // B, tokens
-  int kernel_size = 32;   // ks
+  int heads = 0;           // H
+  int kv_heads = 0;        // G
+  int head_dim = 0;        // D
+  int block_size = 64;     // B, tokens
+  int kernel_size = 32;    // ks
   int kernel_stride = 16;  // st
-  int init_blocks = 1;    // k_init
-  int local_blocks = 16;  // k_local
-  int query_topk = 16;    // k_q
-  int topk = 64;          // k
+  int init_blocks = 1;     // k_init
+  int local_blocks = 16;   // k_local
+  int query_topk = 16;     // k_q
+  int topk = 64;           // k
   bool has_importance = false;
   DType kv_dtype = DType::kF32;  // of cached keys and values, and of compressed keys
 

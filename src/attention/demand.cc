@@ -4,7 +4,8 @@ namespace nosa::attention {
 namespace {
 
 // Counts the readers of each block of one segment and head, then places the refs.
-void AddReaders(const Selection& selection, const Segment& segment, int segment_index, int g, std::vector<int32_t>* counts, Demand* demand) {
+void AddReaders(const Selection& selection, const Segment& segment, int segment_index, int g,
+                std::vector<int32_t>* counts, Demand* demand) {
   const int blocks = selection.words() * 64;
   counts->assign(static_cast<size_t>(blocks) + 1, 0);
   for (int r = segment.row_begin; r < segment.row_begin + segment.rows; ++r) {
@@ -53,7 +54,8 @@ void BuildDemand(const Selection& selection, std::span<const Segment> segments, 
   demand->refs.clear();
   std::vector<int32_t> counts;
   for (int g = 0; g < selection.kv_heads(); ++g) {
-    for (size_t s = 0; s < segments.size(); ++s) AddReaders(selection, segments[s], static_cast<int>(s), g, &counts, demand);
+    for (size_t s = 0; s < segments.size(); ++s)
+      AddReaders(selection, segments[s], static_cast<int>(s), g, &counts, demand);
   }
 }
 

@@ -11,16 +11,19 @@
 
 namespace nosa::attention {
 
-Result<std::unique_ptr<AttentionRunner>> AttentionRunner::Create(const AttentionConfig& config, const AttentionOptions& options,
-                                                                 kv::KvStore* store, ops::Backend* backend) {
+Result<std::unique_ptr<AttentionRunner>> AttentionRunner::Create(const AttentionConfig& config,
+                                                                 const AttentionOptions& options, kv::KvStore* store,
+                                                                 ops::Backend* backend) {
   std::unique_ptr<AttentionRunner> runner(new AttentionRunner(config, options, store, backend));
   NOSA_ASSIGN_OR_RETURN(runner->selector_, MakeSelector(options.selector, config));
-  NOSA_ASSIGN_OR_RETURN(runner->prefill_selector_, MakeSelector(options.dense_prefill ? "full" : options.selector, config));
+  NOSA_ASSIGN_OR_RETURN(runner->prefill_selector_,
+                        MakeSelector(options.dense_prefill ? "full" : options.selector, config));
   runner->traits_ = runner->selector_->traits();
   if (runner->traits_.needs_importance && !config.has_importance) {
-    return FailedPrecondition("attention \"{}\" needs the weights self_attn.delta and self_attn.A, this checkpoint has none; "
-                              "full, infllm2 and window work without them",
-                              options.selector);
+    return FailedPrecondition(
+        "attention \"{}\" needs the weights self_attn.delta and self_attn.A, this checkpoint has none; "
+        "full, infllm2 and window work without them",
+        options.selector);
   }
   return runner;
 }
@@ -30,8 +33,8 @@ void AttentionRunner::ForgetTrace(SeqId seq) {
   if (i < traces_.size()) traces_[i].last.clear();
 }
 
-Status AttentionRunner::Run(LayerIdx layer, const AttentionBatch& batch, ConstTensorView q, ConstTensorView k, ConstTensorView v,
-                            ConstTensorView s, TensorView out) {
+Status AttentionRunner::Run(LayerIdx layer, const AttentionBatch& batch, ConstTensorView q, ConstTensorView k,
+                            ConstTensorView v, ConstTensorView s, TensorView out) {
   StoreRows(layer, batch, k, v, s);
   Select(layer, batch, q);
   if (batch.record != nullptr) {
@@ -41,12 +44,18 @@ Status AttentionRunner::Run(LayerIdx layer, const AttentionBatch& batch, ConstTe
   BuildDemand(selection_, batch.segments, &demand_);
   PrepareStates();
   NOSA_RETURN_IF_ERROR(Attend(layer, batch, q));
-  ops::merge_states(*backend_, {}, {.states = states_, .offsets = demand_.offsets, .order = demand_.order, .kv_heads = config_.kv_heads, .out = out});
+  ops::merge_states(*backend_, {},
+                    {.states = states_,
+                     .offsets = demand_.offsets,
+                     .order = demand_.order,
+                     .kv_heads = config_.kv_heads,
+                     .out = out});
   CountLocality(layer, batch);
   return Status::Ok();
 }
 
-void AttentionRunner::StoreRows(LayerIdx layer, const AttentionBatch& batch, ConstTensorView k, ConstTensorView v, ConstTensorView s) {
+void AttentionRunner::StoreRows(LayerIdx layer, const AttentionBatch& batch, ConstTensorView k, ConstTensorView v,
+                                ConstTensorView s) {
   const int kv_heads = config_.kv_heads;
   rows_.resize(batch.positions.size() * static_cast<size_t>(kv_heads));
   states_of_layer_.clear();
@@ -61,16 +70,23 @@ void AttentionRunner::StoreRows(LayerIdx layer, const AttentionBatch& batch, Con
       states_of_layer_.push_back(summaries.State(store_->side(segment.seq), lane));
       for (int i = 0; i < segment.rows; ++i) {
         const size_t row = static_cast<size_t>(segment.row_begin + i);
-        rows_[row * static_cast<size_t>(kv_heads) + static_cast<size_t>(g)] = store_->Row(segment.seq, lane, segment.first_pos + i);
+        rows_[row * static_cast<size_t>(kv_heads) + static_cast<size_t>(g)] =
+            store_->Row(segment.seq, lane, segment.first_pos + i);
         state_begin_[row] = state_begin;
       }
     }
   }
   ops::store_kv(*backend_, {}, {.k = k, .v = v, .s = s, .rows = rows_, .dtype = config_.kv_dtype});
-  ops::pool_windows(*backend_, {}, {.segments = segments, .rows = rows_, .states = states_of_layer_, .kv_heads = kv_heads,
-                                    .head_dim = config_.head_dim, .kernel_size = config_.kernel_size,
-                                    .kernel_stride = config_.kernel_stride, .kv_dtype = config_.kv_dtype,
-                                    .summary_dtype = config_.kv_dtype});
+  ops::pool_windows(*backend_, {},
+                    {.segments = segments,
+                     .rows = rows_,
+                     .states = states_of_layer_,
+                     .kv_heads = kv_heads,
+                     .head_dim = config_.head_dim,
+                     .kernel_size = config_.kernel_size,
+                     .kernel_stride = config_.kernel_stride,
+                     .kv_dtype = config_.kv_dtype,
+                     .summary_dtype = config_.kv_dtype});
 }
 
 void AttentionRunner::Select(LayerIdx layer, const AttentionBatch& batch, ConstTensorView q) {
@@ -84,7 +100,8 @@ void AttentionRunner::Select(LayerIdx layer, const AttentionBatch& batch, ConstT
 void AttentionRunner::CountLocality(LayerIdx layer, const AttentionBatch& batch) {
   LocalityStats& stats = batch.prefill ? prefill_locality_ : decode_locality_;
   for (const Segment& segment : batch.segments) {
-    if (static_cast<size_t>(segment.seq.value) >= traces_.size()) traces_.resize(static_cast<size_t>(segment.seq.value) + 1);
+    if (static_cast<size_t>(segment.seq.value) >= traces_.size())
+      traces_.resize(static_cast<size_t>(segment.seq.value) + 1);
     SequenceTrace& trace = traces_[static_cast<size_t>(segment.seq.value)];
     trace.last.resize(static_cast<size_t>(store_->layout().lanes()));
     for (int g = 0; g < config_.kv_heads; ++g) {
@@ -115,18 +132,24 @@ void AttentionRunner::PrepareStates() {
     state_buffer_ = std::move(grown).value();
   }
   float* base = state_buffer_.as<float>();
-  states_ = {.m = base, .l = base + heads, .acc = base + 2 * heads, .count = demand_.states, .heads = config_.group(),
+  states_ = {.m = base,
+             .l = base + heads,
+             .acc = base + 2 * heads,
+             .count = demand_.states,
+             .heads = config_.group(),
              .v_dim = static_cast<int>(dim)};
   ops::reset_states(*backend_, {}, {.states = states_});
 }
 
-// What the eviction policy is told: the selector's query-agnostic score of the block, as far as its windows are complete.
+// What the eviction policy is told: the selector's query-agnostic score of the block, as far as its windows are
+// complete.
 float AttentionRunner::Hint(const AttentionBatch& batch, const Reader& reader) const {
   const Segment& segment = batch.segments[static_cast<size_t>(reader.segment)];
   const ops::WindowState& state =
       states_of_layer_[static_cast<size_t>(state_begin_[static_cast<size_t>(segment.row_begin)] + reader.kv_head)];
   const int last = segment.first_pos + segment.rows - 1;
-  const bool forced = reader.block < config_.init_blocks || reader.block >= last / config_.block_size - config_.local_blocks;
+  const bool forced =
+      reader.block < config_.init_blocks || reader.block >= last / config_.block_size - config_.local_blocks;
   if (forced) return std::numeric_limits<float>::infinity();
   if (state.sigma == nullptr) return 0;
   const int per_block = config_.windows_per_block();
@@ -147,7 +170,8 @@ void AttentionRunner::PlanFetch(LayerIdx layer, const AttentionBatch& batch) {
       open_readers_.push_back(static_cast<int32_t>(i));
       continue;
     }
-    wants_.push_back({store_->layout().Lane(layer, reader.kv_head), store_->page(seq, BlockId(reader.block)), Hint(batch, reader)});
+    wants_.push_back(
+        {store_->layout().Lane(layer, reader.kv_head), store_->page(seq, BlockId(reader.block)), Hint(batch, reader)});
     reader_of_want_.push_back(static_cast<int32_t>(i));
   }
 }
@@ -157,8 +181,8 @@ void AttentionRunner::AddTile(const AttentionBatch& batch, const Reader& reader,
   const Segment& segment = batch.segments[static_cast<size_t>(reader.segment)];
   const int first_pos = reader.block * layout.block_size;
   const int tokens = std::min(layout.block_size, segment.first_pos + segment.rows - first_pos);
-  tiles_.push_back({layout.K(block), layout.V(block), traits_.bias ? layout.S(block) : nullptr, reader.kv_head, first_pos, tokens,
-                    reader.ref_begin, reader.ref_count});
+  tiles_.push_back({layout.K(block), layout.V(block), traits_.bias ? layout.S(block) : nullptr, reader.kv_head,
+                    first_pos, tokens, reader.ref_begin, reader.ref_count});
 }
 
 // Cuts the tiles at hand into groups for threads. A running state is visited in block order, so a group there is one KV
@@ -181,8 +205,10 @@ void AttentionRunner::GroupTiles() {
       const int32_t first = rows * piece / pieces, last = rows * (piece + 1) / pieces;
       for (size_t i = begin; i < end; ++i) {
         const auto refs = demand_.refs.begin() + tiles_[i].ref_begin;
-        const auto low = std::lower_bound(refs, refs + tiles_[i].ref_count, first, [](const auto& ref, int32_t row) { return ref.row < row; });
-        const auto high = std::lower_bound(low, refs + tiles_[i].ref_count, last, [](const auto& ref, int32_t row) { return ref.row < row; });
+        const auto low = std::lower_bound(refs, refs + tiles_[i].ref_count, first,
+                                          [](const auto& ref, int32_t row) { return ref.row < row; });
+        const auto high = std::lower_bound(low, refs + tiles_[i].ref_count, last,
+                                           [](const auto& ref, int32_t row) { return ref.row < row; });
         if (low == high) continue;
         cut.push_back(tiles_[i]);
         cut.back().ref_begin = static_cast<int32_t>(low - demand_.refs.begin());
@@ -198,9 +224,16 @@ void AttentionRunner::GroupTiles() {
 void AttentionRunner::RunTiles(const AttentionBatch& batch, ConstTensorView q) {
   if (tiles_.empty()) return;
   GroupTiles();
-  ops::block_attention(*backend_, {}, {.q = q, .positions = batch.positions, .tiles = tiles_, .refs = demand_.refs, .groups = groups_,
-                                       .states = states_, .dtype = config_.kv_dtype, .block_size = config_.block_size,
-                                       .scale = config_.scale()});
+  ops::block_attention(*backend_, {},
+                       {.q = q,
+                        .positions = batch.positions,
+                        .tiles = tiles_,
+                        .refs = demand_.refs,
+                        .groups = groups_,
+                        .states = states_,
+                        .dtype = config_.kv_dtype,
+                        .block_size = config_.block_size,
+                        .scale = config_.scale()});
   tiles_.clear();
 }
 
@@ -214,7 +247,8 @@ Status AttentionRunner::Attend(LayerIdx layer, const AttentionBatch& batch, Cons
     for (const int32_t i : open_readers_) {
       const Reader& reader = demand_.readers[static_cast<size_t>(i)];
       const SeqId seq = batch.segments[static_cast<size_t>(reader.segment)].seq;
-      AddTile(batch, reader, store_->OpenBlock(seq, store_->layout().Lane(layer, reader.kv_head), BlockId(reader.block)));
+      AddTile(batch, reader,
+              store_->OpenBlock(seq, store_->layout().Lane(layer, reader.kv_head), BlockId(reader.block)));
     }
   };
   // Open blocks are the last of their sequences: first when order does not matter, last when it does.
@@ -223,7 +257,8 @@ Status AttentionRunner::Attend(LayerIdx layer, const AttentionBatch& batch, Cons
     NOSA_ASSIGN_OR_RETURN(const std::span<const int32_t> ready, fetch.Next());
     if (ready.empty()) break;
     for (const int32_t want : ready) {
-      AddTile(batch, demand_.readers[static_cast<size_t>(reader_of_want_[static_cast<size_t>(want)])], fetch.Block(want));
+      AddTile(batch, demand_.readers[static_cast<size_t>(reader_of_want_[static_cast<size_t>(want)])],
+              fetch.Block(want));
     }
     RunTiles(batch, q);
     fetch.Release(ready);

@@ -51,8 +51,8 @@ struct SequenceTrace {
 class AttentionRunner {
  public:
   // kFailedPrecondition when the selector needs importance weights the model does not have.
-  static Result<std::unique_ptr<AttentionRunner>> Create(const AttentionConfig& config, const AttentionOptions& options, kv::KvStore* store,
-                                                         ops::Backend* backend);
+  static Result<std::unique_ptr<AttentionRunner>> Create(const AttentionConfig& config, const AttentionOptions& options,
+                                                         kv::KvStore* store, ops::Backend* backend);
 
   const AttentionConfig& config() const { return config_; }
   const SelectorTraits& traits() const { return traits_; }
@@ -60,8 +60,8 @@ class AttentionRunner {
   // q [R, H, D] and k [R, G, D] after RoPE, v [R, G, D], s [R, G] (empty without importance), all f32. Writes k, v, s
   // into the sequences' open blocks, extends their summaries, and out [R, H, D] = attention over the selected blocks.
   // kDataLoss or kIo from the cold tier; the call may then be repeated after BeginAppend and RestoreRunningSums.
-  Status Run(LayerIdx layer, const AttentionBatch& batch, ConstTensorView q, ConstTensorView k, ConstTensorView v, ConstTensorView s,
-             TensorView out);
+  Status Run(LayerIdx layer, const AttentionBatch& batch, ConstTensorView q, ConstTensorView k, ConstTensorView v,
+             ConstTensorView s, TensorView out);
 
   // A sequence was opened, or its trace is stale.
   void ForgetTrace(SeqId seq);
@@ -69,7 +69,8 @@ class AttentionRunner {
   const LocalityStats& prefill_locality() const { return prefill_locality_; }
 
  private:
-  AttentionRunner(const AttentionConfig& config, const AttentionOptions& options, kv::KvStore* store, ops::Backend* backend)
+  AttentionRunner(const AttentionConfig& config, const AttentionOptions& options, kv::KvStore* store,
+                  ops::Backend* backend)
       : config_(config), options_(options), store_(store), backend_(backend) {}
 
   void StoreRows(LayerIdx layer, const AttentionBatch& batch, ConstTensorView k, ConstTensorView v, ConstTensorView s);

@@ -7,9 +7,11 @@ namespace nosa::attention {
 namespace {
 
 // Sizes the batch for its rows and points each entry at its scores and its mask.
-void Prepare(const AttentionConfig& config, const SelectInput& input, int begin, int end, Selection* selection, ScoreBatch* batch) {
+void Prepare(const AttentionConfig& config, const SelectInput& input, int begin, int end, Selection* selection,
+             ScoreBatch* batch) {
   int most = 0;
-  for (int r = begin; r < end; ++r) most = std::max(most, VisibleBlocks(config, input.positions[static_cast<size_t>(r)]));
+  for (int r = begin; r < end; ++r)
+    most = std::max(most, VisibleBlocks(config, input.positions[static_cast<size_t>(r)]));
   const size_t entries = static_cast<size_t>(end - begin) * static_cast<size_t>(config.kv_heads);
   batch->storage.resize(entries * static_cast<size_t>(most));
   batch->rows.resize(entries);
@@ -28,7 +30,8 @@ int VisibleWindows(const AttentionConfig& config, const SelectInput& input, int 
 
 // `values(row, g)` gives the window scores the block scores are the maxima of.
 template <typename Values>
-void PoolToBlocks(const AttentionConfig& config, const SelectInput& input, int begin, int end, ScoreBatch* batch, Values&& values) {
+void PoolToBlocks(const AttentionConfig& config, const SelectInput& input, int begin, int end, ScoreBatch* batch,
+                  Values&& values) {
   std::vector<ops::BlockScoresArgs::Row> rows(batch->rows.size());
   size_t entry = 0;
   for (int r = begin; r < end; ++r) {
@@ -53,24 +56,33 @@ void ForceBlocks(const AttentionConfig& config, const SelectInput& input, Select
   }
 }
 
-void QueryScores(const AttentionConfig& config, const SelectInput& input, int begin, int end, Selection* selection, ScoreBatch* batch) {
+void QueryScores(const AttentionConfig& config, const SelectInput& input, int begin, int end, Selection* selection,
+                 ScoreBatch* batch) {
   Prepare(config, input, begin, end, selection, batch);
   std::vector<ops::WindowScoresArgs::Row> rows(static_cast<size_t>(end - begin));
   int most = 0;
   for (int r = begin; r < end; ++r) {
-    rows[static_cast<size_t>(r - begin)] = {VisibleWindows(config, input, r), input.state_begin[static_cast<size_t>(r)]};
+    rows[static_cast<size_t>(r - begin)] = {VisibleWindows(config, input, r),
+                                            input.state_begin[static_cast<size_t>(r)]};
     most = std::max(most, VisibleWindows(config, input, r));
   }
   const int64_t width = static_cast<int64_t>(RoundUp(static_cast<uint64_t>(std::max(most, 1)), ops::kWindowTile));
   batch->window_scores.resize(static_cast<size_t>((end - begin) * config.kv_heads * width));
   const TensorView p_view(batch->window_scores.data(), DType::kF32, {end - begin, config.kv_heads, width});
   ops::window_scores(*input.backend, input.stream,
-                     {.q = input.q.Rows(begin, end - begin), .rows = rows, .states = input.states, .summary_dtype = config.kv_dtype,
-                      .scale = config.scale(), .kv_heads = config.kv_heads, .p = p_view});
-  PoolToBlocks(config, input, begin, end, batch, [&](int r, int g) { return p_view.row<float>(r - begin) + g * width; });
+                     {.q = input.q.Rows(begin, end - begin),
+                      .rows = rows,
+                      .states = input.states,
+                      .summary_dtype = config.kv_dtype,
+                      .scale = config.scale(),
+                      .kv_heads = config.kv_heads,
+                      .p = p_view});
+  PoolToBlocks(config, input, begin, end, batch,
+               [&](int r, int g) { return p_view.row<float>(r - begin) + g * width; });
 }
 
-void ImportanceScores(const AttentionConfig& config, const SelectInput& input, int begin, int end, Selection* selection, ScoreBatch* batch) {
+void ImportanceScores(const AttentionConfig& config, const SelectInput& input, int begin, int end, Selection* selection,
+                      ScoreBatch* batch) {
   Prepare(config, input, begin, end, selection, batch);
   PoolToBlocks(config, input, begin, end, batch, [&](int r, int g) {
     return input.states[static_cast<size_t>(input.state_begin[static_cast<size_t>(r)] + g)].sigma;

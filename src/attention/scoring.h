@@ -24,9 +24,11 @@ struct ScoreBatch {
 };
 
 // Q of docs/nosa.md: how well the query matches the compressed keys of each block.
-void QueryScores(const AttentionConfig& config, const SelectInput& input, int begin, int end, Selection* selection, ScoreBatch* batch);
+void QueryScores(const AttentionConfig& config, const SelectInput& input, int begin, int end, Selection* selection,
+                 ScoreBatch* batch);
 // E of docs/nosa.md: the largest pooled importance of each block.
-void ImportanceScores(const AttentionConfig& config, const SelectInput& input, int begin, int end, Selection* selection, ScoreBatch* batch);
+void ImportanceScores(const AttentionConfig& config, const SelectInput& input, int begin, int end, Selection* selection,
+                      ScoreBatch* batch);
 
 // Fills the masks of the batch up to k blocks by its scores.
 void FillTopK(const SelectInput& input, const ScoreBatch& batch, int k);

@@ -24,11 +24,14 @@ class Selection {
   int kv_heads() const { return kv_heads_; }
   int words() const { return words_; }
   std::span<uint64_t> Mask(int row, int g) { return {bits_.data() + Offset(row, g), static_cast<size_t>(words_)}; }
-  std::span<const uint64_t> Mask(int row, int g) const { return {bits_.data() + Offset(row, g), static_cast<size_t>(words_)}; }
+  std::span<const uint64_t> Mask(int row, int g) const {
+    return {bits_.data() + Offset(row, g), static_cast<size_t>(words_)};
+  }
 
  private:
   size_t Offset(int row, int g) const {
-    return (static_cast<size_t>(row) * static_cast<size_t>(kv_heads_) + static_cast<size_t>(g)) * static_cast<size_t>(words_);
+    return (static_cast<size_t>(row) * static_cast<size_t>(kv_heads_) + static_cast<size_t>(g)) *
+           static_cast<size_t>(words_);
   }
 
   int rows_ = 0;
@@ -37,8 +40,12 @@ class Selection {
   std::vector<uint64_t> bits_;
 };
 
-inline void SetBit(std::span<uint64_t> mask, int bit) { mask[static_cast<size_t>(bit / 64)] |= uint64_t{1} << (bit % 64); }
-inline bool GetBit(std::span<const uint64_t> mask, int bit) { return (mask[static_cast<size_t>(bit / 64)] >> (bit % 64) & 1) != 0; }
+inline void SetBit(std::span<uint64_t> mask, int bit) {
+  mask[static_cast<size_t>(bit / 64)] |= uint64_t{1} << (bit % 64);
+}
+inline bool GetBit(std::span<const uint64_t> mask, int bit) {
+  return (mask[static_cast<size_t>(bit / 64)] >> (bit % 64) & 1) != 0;
+}
 
 // Calls f(bit) for every set bit, ascending.
 template <typename F>

@@ -10,8 +10,8 @@
 #include "attention/config.h"
 #include "attention/selection.h"
 #include "base/status.h"
-#include "ops/pool_windows.h"
 #include "ops/ops.h"
+#include "ops/pool_windows.h"
 
 namespace nosa::attention {
 
@@ -25,9 +25,9 @@ struct SelectorTraits {
 struct SelectInput {
   ops::Backend* backend = nullptr;
   ops::Stream stream;
-  ConstTensorView q;                       // [R, H, D] f32, after RoPE
-  std::span<const int32_t> positions;      // [R]
-  std::span<const int32_t> state_begin;    // [R] summaries of the row's sequence: states[state_begin[r] + g]
+  ConstTensorView q;                         // [R, H, D] f32, after RoPE
+  std::span<const int32_t> positions;        // [R]
+  std::span<const int32_t> state_begin;      // [R] summaries of the row's sequence: states[state_begin[r] + g]
   std::span<const ops::WindowState> states;  // this layer's; windows up to each row's own token are complete
 };
 

@@ -32,17 +32,25 @@ namespace {
 void PoolAgain(const AttentionConfig& config, std::span<const ops::KvRow> rows, float* carry, ops::Backend& backend) {
   const size_t windows = static_cast<size_t>(std::max(1, config.WindowsOf(static_cast<int64_t>(rows.size()))));
   const size_t tiles = (windows + ops::kWindowTile - 1) / ops::kWindowTile;
-  std::vector<std::byte> keys(tiles * ops::kWindowTile * static_cast<size_t>(config.head_dim) * DTypeBytes(config.kv_dtype));
+  std::vector<std::byte> keys(tiles * ops::kWindowTile * static_cast<size_t>(config.head_dim) *
+                              DTypeBytes(config.kv_dtype));
   std::vector<float> sigma(windows);
   const ops::WindowState state = {keys.data(), config.has_importance ? sigma.data() : nullptr, carry};
   const ops::PoolWindowsArgs::Segment segment = {0, static_cast<int32_t>(rows.size()), 0, 0};
-  ops::pool_windows(backend, {}, {.segments = {&segment, 1}, .rows = rows, .states = {&state, 1}, .kv_heads = 1,
-                                  .head_dim = config.head_dim, .kernel_size = config.kernel_size,
-                                  .kernel_stride = config.kernel_stride, .kv_dtype = config.kv_dtype,
-                                  .summary_dtype = config.kv_dtype});
+  ops::pool_windows(backend, {},
+                    {.segments = {&segment, 1},
+                     .rows = rows,
+                     .states = {&state, 1},
+                     .kv_heads = 1,
+                     .head_dim = config.head_dim,
+                     .kernel_size = config.kernel_size,
+                     .kernel_stride = config.kernel_stride,
+                     .kv_dtype = config.kv_dtype,
+                     .summary_dtype = config.kv_dtype});
 }
 
-Status RestoreLane(const AttentionConfig& config, kv::KvStore& store, SeqId seq, int lane, int first, float* carry, ops::Backend& backend) {
+Status RestoreLane(const AttentionConfig& config, kv::KvStore& store, SeqId seq, int lane, int first, float* carry,
+                   ops::Backend& backend) {
   const kv::BlockLayout& layout = store.layout();
   const int length = store.length(seq), sealed = store.sealed_blocks(seq), first_block = first / layout.block_size;
   std::vector<kv::BlockWant> wants;
@@ -58,8 +66,9 @@ Status RestoreLane(const AttentionConfig& config, kv::KvStore& store, SeqId seq,
   std::vector<ops::KvRow> rows;
   for (int pos = first; pos < length; ++pos) {
     const int block = pos / layout.block_size;
-    rows.push_back(block >= sealed ? store.Row(seq, lane, pos)
-                                   : layout.Row(const_cast<std::byte*>(fetch.Block(block - first_block)), pos % layout.block_size));
+    rows.push_back(block >= sealed
+                       ? store.Row(seq, lane, pos)
+                       : layout.Row(const_cast<std::byte*>(fetch.Block(block - first_block)), pos % layout.block_size));
   }
   PoolAgain(config, rows, carry, backend);
   return Status::Ok();

@@ -16,8 +16,8 @@ constexpr int kMostRepairs = 64;
 
 }  // namespace
 
-Engine::Engine(std::shared_ptr<const model::Model> model, std::shared_ptr<const text::Tokenizer> tokenizer, EngineOptions options,
-               ops::Backend* backend)
+Engine::Engine(std::shared_ptr<const model::Model> model, std::shared_ptr<const text::Tokenizer> tokenizer,
+               EngineOptions options, ops::Backend* backend)
     : model_(std::move(model)),
       tokenizer_(std::move(tokenizer)),
       options_(std::move(options)),
@@ -26,11 +26,13 @@ Engine::Engine(std::shared_ptr<const model::Model> model, std::shared_ptr<const 
 
 Engine::~Engine() = default;
 
-Result<std::unique_ptr<Engine>> Engine::Create(std::shared_ptr<const model::Model> model, std::shared_ptr<const text::Tokenizer> tokenizer,
-                                               EngineOptions options, ops::Backend* backend) {
+Result<std::unique_ptr<Engine>> Engine::Create(std::shared_ptr<const model::Model> model,
+                                               std::shared_ptr<const text::Tokenizer> tokenizer, EngineOptions options,
+                                               ops::Backend* backend) {
   const int block = model->attention_config().block_size;
   if (options.prefill_chunk <= 0 || options.prefill_chunk % block != 0) {
-    return InvalidArgument("the prefill chunk must be a multiple of the block of {} tokens, found {}", block, options.prefill_chunk);
+    return InvalidArgument("the prefill chunk must be a multiple of the block of {} tokens, found {}", block,
+                           options.prefill_chunk);
   }
   std::unique_ptr<Engine> engine(new Engine(std::move(model), std::move(tokenizer), std::move(options), backend));
   EngineOptions& o = engine->options_;
@@ -44,7 +46,8 @@ Result<std::unique_ptr<Engine>> Engine::Create(std::shared_ptr<const model::Mode
   store.min_slots_per_lane = engine->model_->MinSlotsPerLane();
   store.cold = std::move(o.cold);
   NOSA_ASSIGN_OR_RETURN(engine->store_, kv::KvStore::Create(std::move(store), backend));
-  NOSA_ASSIGN_OR_RETURN(engine->runner_, model::Runner::Create(engine->model_, o.attention, engine->store_.get(), backend));
+  NOSA_ASSIGN_OR_RETURN(engine->runner_,
+                        model::Runner::Create(engine->model_, o.attention, engine->store_.get(), backend));
   return engine;
 }
 
@@ -57,14 +60,15 @@ Sequence& Engine::At(RequestId id) const {
 Status Engine::Validate(const Request& request, size_t present) const {
   NOSA_RETURN_IF_ERROR(request.sampling.Validate());
   if (request.max_tokens < 0) return InvalidArgument("max_tokens must not be negative, found {}", request.max_tokens);
-  if (!request.stop.empty() && tokenizer_ == nullptr) return InvalidArgument("stop strings need a tokenizer, this model directory has none");
+  if (!request.stop.empty() && tokenizer_ == nullptr)
+    return InvalidArgument("stop strings need a tokenizer, this model directory has none");
   for (const std::string& stop : request.stop) {
     if (stop.empty()) return InvalidArgument("a stop string must not be empty");
   }
   const int64_t total = static_cast<int64_t>(present) + request.max_tokens;
   if (total > model_->config().max_position) {
-    return InvalidArgument("the model reads at most {} tokens, the prompt has {} and {} more are asked for", model_->config().max_position,
-                           present, request.max_tokens);
+    return InvalidArgument("the model reads at most {} tokens, the prompt has {} and {} more are asked for",
+                           model_->config().max_position, present, request.max_tokens);
   }
   return Status::Ok();
 }
@@ -118,12 +122,14 @@ Status Engine::Continue(RequestId id, int keep, std::vector<TokenId> tokens, Req
   if (!sequence.kv.valid()) return FailedPrecondition("the sequence is closed: it failed, or was not to be kept open");
   if (tokens.empty()) return InvalidArgument("a continuation has no tokens");
   NOSA_RETURN_IF_ERROR(CheckIds(tokens, model_->config().vocab_size));
-  NOSA_CHECK(keep >= 0 && keep <= static_cast<int>(sequence.tokens.size()), "cannot keep {} of {} tokens", keep, sequence.tokens.size());
+  NOSA_CHECK(keep >= 0 && keep <= static_cast<int>(sequence.tokens.size()), "cannot keep {} of {} tokens", keep,
+             sequence.tokens.size());
   const size_t total = static_cast<size_t>(keep) + tokens.size();
   NOSA_RETURN_IF_ERROR(Validate(request, total));
   const int64_t admitted = store_->max_tokens(sequence.kv);
   if (static_cast<int64_t>(total) + request.max_tokens > admitted) {
-    return ResourceExhausted("the sequence was admitted for {} tokens, {} are needed", admitted, total + static_cast<size_t>(request.max_tokens));
+    return ResourceExhausted("the sequence was admitted for {} tokens, {} are needed", admitted,
+                             total + static_cast<size_t>(request.max_tokens));
   }
   if (keep < store_->length(sequence.kv)) {
     const Status cut = CutTo(sequence, sequence.passes.WholeBefore(keep));
@@ -140,7 +146,8 @@ Status Engine::Continue(RequestId id, int keep, std::vector<TokenId> tokens, Req
 }
 
 bool Engine::HasWork() const {
-  return std::any_of(sequences_.begin(), sequences_.end(), [](const auto& s) { return s != nullptr && s->phase != Phase::kFinished; });
+  return std::any_of(sequences_.begin(), sequences_.end(),
+                     [](const auto& s) { return s != nullptr && s->phase != Phase::kFinished; });
 }
 
 void Engine::Cancel(RequestId id) { At(id).cancelled = true; }
@@ -194,7 +201,8 @@ TensorView Engine::Logits(int rows) {
 }
 
 // The next `tokens` tokens of one sequence in one pass.
-Status Engine::RunChunk(Sequence& sequence, int tokens, bool prefill, TensorView logits, model::SelectionRecord* record) {
+Status Engine::RunChunk(Sequence& sequence, int tokens, bool prefill, TensorView logits,
+                        model::SelectionRecord* record) {
   const int first = store_->length(sequence.kv);
   const model::PassRows rows = {sequence.kv, {sequence.tokens.data() + first, static_cast<size_t>(tokens)}};
   NOSA_RETURN_IF_ERROR(runner_->Forward({&rows, 1}, prefill, logits, record));
@@ -217,10 +225,17 @@ void Engine::StepPrefill(Sequence& sequence, std::vector<Event>* events) {
   sequence.result.prefill_tokens += end - done;
   if (!status.ok()) return Finish(sequence, FinishReason::kError, status, events);
 
-  events->push_back({.kind = Event::Kind::kPromptProgress, .request = sequence.id, .prompt_done = end, .prompt_tokens = sequence.prompt_end});
+  events->push_back({.kind = Event::Kind::kPromptProgress,
+                     .request = sequence.id,
+                     .prompt_done = end,
+                     .prompt_tokens = sequence.prompt_end});
   if (wanted > 0) {
-    events->push_back({.kind = Event::Kind::kPromptLogits, .request = sequence.id, .first_pos = end - wanted, .logits = logits,
-                       .selection = record, .selection_first_row = end - wanted - done});
+    events->push_back({.kind = Event::Kind::kPromptLogits,
+                       .request = sequence.id,
+                       .first_pos = end - wanted,
+                       .logits = logits,
+                       .selection = record,
+                       .selection_first_row = end - wanted - done});
   }
   if (!last) return;
   if (sequence.request.max_tokens == 0) return Finish(sequence, FinishReason::kLength, Status::Ok(), events);
@@ -248,12 +263,14 @@ void Engine::StepDecode(std::vector<Event>* events) {
   const TensorView logits = Logits(static_cast<int>(batch.size()));
   std::vector<Status> outcomes(batch.size(), ForwardDecode(batch, logits));
   if (!outcomes.front().ok()) {
-    // Whose failure it was shows when each goes alone, which changes nobody's bits. All have extended their running sums
-    // by the token that did not come through.
+    // Whose failure it was shows when each goes alone, which changes nobody's bits. All have extended their running
+    // sums by the token that did not come through.
     for (size_t i = 0; i < batch.size(); ++i) {
       outcomes[i] = Repair(*batch[i]);
       if (!outcomes[i].ok()) continue;
-      outcomes[i] = WithRepair(*batch[i], [&] { return ForwardDecode({&batch[i], 1}, logits.Rows(static_cast<int64_t>(i), 1)); });
+      outcomes[i] = WithRepair(*batch[i], [&] {
+        return ForwardDecode({&batch[i], 1}, logits.Rows(static_cast<int64_t>(i), 1));
+      });
     }
   }
   const double seconds = watch.Seconds();
@@ -264,7 +281,8 @@ void Engine::StepDecode(std::vector<Event>* events) {
       Finish(*batch[i], FinishReason::kError, outcomes[i], events);
       continue;
     }
-    Emit(*batch[i], {logits.row<float>(static_cast<int64_t>(i)), static_cast<size_t>(model_->config().vocab_size)}, events);
+    Emit(*batch[i], {logits.row<float>(static_cast<int64_t>(i)), static_cast<size_t>(model_->config().vocab_size)},
+         events);
   }
 }
 
@@ -300,12 +318,15 @@ Status Engine::Repair(Sequence& sequence) {
     for (const Pass& pass : all) log.Add(pass.first, pass.tokens, pass.prefill);
     for (const Pass& pass : log.From(restart)) {
       const int step = pass.prefill ? pass.tokens : 1;
-      for (int done = 0; done < pass.tokens && status.ok(); done += step) status = RunChunk(sequence, step, pass.prefill, {}, nullptr);
+      for (int done = 0; done < pass.tokens && status.ok(); done += step)
+        status = RunChunk(sequence, step, pass.prefill, {}, nullptr);
     }
     if (status.ok()) return Status::Ok();
     if (status.code() != StatusCode::kDataLoss) return status;
   }
-  return DataLoss("blocks of this sequence came back damaged {} times in a row: the KV disk does not keep what is written", kMostRepairs);
+  return DataLoss(
+      "blocks of this sequence came back damaged {} times in a row: the KV disk does not keep what is written",
+      kMostRepairs);
 }
 
 // Truncates to `tokens`, which may lie inside a block that is to be read again and may be damaged.

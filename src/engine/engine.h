@@ -42,8 +42,9 @@ class Engine {
  public:
   // `tokenizer` may be null: then there is no text, and stop strings are refused. Fails as KvStore::Create and
   // AttentionRunner::Create. `backend` outlives the engine.
-  static Result<std::unique_ptr<Engine>> Create(std::shared_ptr<const model::Model> model, std::shared_ptr<const text::Tokenizer> tokenizer,
-                                                EngineOptions options, ops::Backend* backend);
+  static Result<std::unique_ptr<Engine>> Create(std::shared_ptr<const model::Model> model,
+                                                std::shared_ptr<const text::Tokenizer> tokenizer, EngineOptions options,
+                                                ops::Backend* backend);
   ~Engine();
 
   // Validates and admits. kInvalidArgument: empty prompt, ids outside the vocabulary (names the first), more tokens
@@ -78,7 +79,8 @@ class Engine {
   const model::Model& model() const { return *model_; }
 
  private:
-  Engine(std::shared_ptr<const model::Model> model, std::shared_ptr<const text::Tokenizer> tokenizer, EngineOptions options, ops::Backend* backend);
+  Engine(std::shared_ptr<const model::Model> model, std::shared_ptr<const text::Tokenizer> tokenizer,
+         EngineOptions options, ops::Backend* backend);
 
   Status Validate(const Request& request, size_t present) const;
   void StepPrefill(Sequence& sequence, std::vector<Event>* events);
@@ -103,7 +105,7 @@ class Engine {
   std::unique_ptr<model::Runner> runner_;
   Sampler sampler_;
   std::vector<std::unique_ptr<Sequence>> sequences_;  // by RequestId; null: free
-  size_t next_prefill_ = 0;  // whose turn it is to have its prompt read
+  size_t next_prefill_ = 0;                           // whose turn it is to have its prompt read
   Buffer logits_;
   model::SelectionRecord record_;
   uint64_t recomputed_blocks_ = 0;

@@ -17,7 +17,7 @@ using RequestId = Id<struct RequestTag>;
 struct Request {
   std::vector<TokenId> prompt = {};  // not empty
   SamplingParams sampling = {};
-  int max_tokens = 128;            // to generate; 0: only read the prompt
+  int max_tokens = 128;                // to generate; 0: only read the prompt
   std::vector<std::string> stop = {};  // text that ends the answer; not part of it
   bool ignore_eos = false;
   // Logits of the last n prompt positions are given out while the prompt is read (Event::kPromptLogits).
@@ -44,9 +44,9 @@ struct Event {
   RequestId request = {};
   int prompt_done = 0, prompt_tokens = 0;
   TokenPos first_pos = 0;
-  ConstTensorView logits = {};  // [n, vocab] f32; valid until the next Step
+  ConstTensorView logits = {};                        // [n, vocab] f32; valid until the next Step
   const model::SelectionRecord* selection = nullptr;  // rows of the chunk; valid until the next Step
-  int selection_first_row = 0;  // the chunk's row that has position first_pos
+  int selection_first_row = 0;                        // the chunk's row that has position first_pos
   TokenId token = -1;
   std::string text = {};  // what became certain of the answer, valid UTF-8
   FinishReason reason = FinishReason::kNone;

@@ -32,7 +32,8 @@ const std::vector<std::unique_ptr<SamplingStage>>& SamplingStages() {
 
 Status SamplingParams::Validate() const {
   // Written so that NaN fails too.
-  if (!(temperature >= 0 && temperature <= 100)) return InvalidArgument("temperature must be in [0, 100], found {}", temperature);
+  if (!(temperature >= 0 && temperature <= 100))
+    return InvalidArgument("temperature must be in [0, 100], found {}", temperature);
   if (top_k < 0) return InvalidArgument("top_k must not be negative, found {}", top_k);
   if (!(top_p > 0 && top_p <= 1)) return InvalidArgument("top_p must be in (0, 1], found {}", top_p);
   if (!(min_p >= 0 && min_p <= 1)) return InvalidArgument("min_p must be in [0, 1], found {}", min_p);
@@ -51,13 +52,15 @@ void SamplingState::Sort() {
 void SamplingState::KeepBest(size_t n) {
   if (n >= candidates.size()) return;
   if (!sorted) {
-    std::nth_element(candidates.begin(), candidates.begin() + static_cast<std::ptrdiff_t>(n) - 1, candidates.end(), Before);
+    std::nth_element(candidates.begin(), candidates.begin() + static_cast<std::ptrdiff_t>(n) - 1, candidates.end(),
+                     Before);
   }
   candidates.resize(n);
   Sort();
 }
 
-TokenId Sampler::Sample(std::span<const float> logits, const SamplingParams& params, std::span<const TokenId> context, TokenPos pos) {
+TokenId Sampler::Sample(std::span<const float> logits, const SamplingParams& params, std::span<const TokenId> context,
+                        TokenPos pos) {
   const int64_t vocab = static_cast<int64_t>(logits.size());
   if (params.temperature == 0 && params.repetition_penalty == 1) {
     TokenId best = 0;

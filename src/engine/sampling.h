@@ -15,10 +15,10 @@ namespace nosa::engine {
 
 // Defaults sample nothing: the most likely token, always.
 struct SamplingParams {
-  float temperature = 0;        // 0: greedy
-  int top_k = 0;                // 0: all
-  float top_p = 1;              // in (0, 1]
-  float min_p = 0;              // in [0, 1]
+  float temperature = 0;         // 0: greedy
+  int top_k = 0;                 // 0: all
+  float top_p = 1;               // in (0, 1]
+  float min_p = 0;               // in [0, 1]
   float repetition_penalty = 1;  // > 0; 1: none
   uint64_t seed = 0;
 
@@ -31,8 +31,8 @@ struct Candidate {
   float logit = 0;  // or log-probability up to a constant
 };
 
-// What a stage works on. Candidates start as the whole vocabulary in id order; a stage may drop, reorder or change them,
-// never all of them.
+// What a stage works on. Candidates start as the whole vocabulary in id order; a stage may drop, reorder or change
+// them, never all of them.
 struct SamplingState {
   const SamplingParams* params = nullptr;
   std::span<const TokenId> context;  // prompt and generated tokens of the sequence
@@ -63,7 +63,8 @@ class Sampler {
  public:
   explicit Sampler(ops::Backend* backend) : backend_(backend) {}
   // logits [vocab] f32, not changed.
-  TokenId Sample(std::span<const float> logits, const SamplingParams& params, std::span<const TokenId> context, TokenPos pos);
+  TokenId Sample(std::span<const float> logits, const SamplingParams& params, std::span<const TokenId> context,
+                 TokenPos pos);
 
  private:
   ops::Backend* backend_;

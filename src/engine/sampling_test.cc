@@ -34,7 +34,9 @@ double ChiSquareLimit(int freedom) {
 
 class SamplerTest : public testing::Test {
  protected:
-  TokenId Draw(std::span<const float> logits, const SamplingParams& params, TokenPos pos = 0) { return sampler_.Sample(logits, params, context_, pos); }
+  TokenId Draw(std::span<const float> logits, const SamplingParams& params, TokenPos pos = 0) {
+    return sampler_.Sample(logits, params, context_, pos);
+  }
 
   // Draws at kDraws positions have the twin's distribution: the same support, and no more deviation than chance has.
   void ExpectTwin(std::span<const float> logits, const SamplingParams& params) {
@@ -111,7 +113,8 @@ TEST_F(SamplerTest, ADrawIsAFunctionOfSeedAndPosition) {
     EXPECT_EQ(other.Sample(logits, params, {}, pos), once[static_cast<size_t>(pos)]);
   }
   int same = 0;
-  for (int pos = 0; pos < 200; ++pos) same += Draw(logits, {.temperature = 1, .seed = 10}, pos) == once[static_cast<size_t>(pos)] ? 1 : 0;
+  for (int pos = 0; pos < 200; ++pos)
+    same += Draw(logits, {.temperature = 1, .seed = 10}, pos) == once[static_cast<size_t>(pos)] ? 1 : 0;
   EXPECT_LT(same, 40) << "another seed draws otherwise";
 }
 
@@ -125,7 +128,8 @@ TEST_F(SamplerTest, EdgeValues) {
     EXPECT_EQ(Draw(logits, {.temperature = 1e-30f}, pos), best);
     EXPECT_EQ(Draw(logits, {.temperature = std::numeric_limits<float>::denorm_min()}, pos), best);
     EXPECT_EQ(Draw(logits, {.temperature = 1, .top_k = 1000}, pos), Draw(logits, {.temperature = 1, .top_k = 32}, pos));
-    EXPECT_EQ(Draw(logits, {.temperature = 1, .top_k = 1000, .top_p = 1, .min_p = 0}, pos), Draw(logits, {.temperature = 1}, pos))
+    EXPECT_EQ(Draw(logits, {.temperature = 1, .top_k = 1000, .top_p = 1, .min_p = 0}, pos),
+              Draw(logits, {.temperature = 1}, pos))
         << "stages with nothing to do leave the order alone";
   }
 }
@@ -153,7 +157,8 @@ TEST_F(SamplerTest, HugeLogitsStayNumbers) {
   }
   context_ = {0, 1};
   for (int pos = 0; pos < 50; ++pos) {
-    const TokenId token = Draw(std::vector<float>{most, most, 0}, {.temperature = 1, .repetition_penalty = 1e-30f}, pos);
+    const TokenId token =
+        Draw(std::vector<float>{most, most, 0}, {.temperature = 1, .repetition_penalty = 1e-30f}, pos);
     EXPECT_LT(token, 2) << "a penalty that rewards beyond all bounds";
     EXPECT_EQ(Draw(std::vector<float>{-most, -most, 0}, {.temperature = 1, .repetition_penalty = 100}, pos), 2);
   }

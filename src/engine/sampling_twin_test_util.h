@@ -25,7 +25,8 @@ inline void Normalize(std::vector<double>* p) {
 }
 
 // Probabilities of all tokens after every stage; params.temperature > 0 and finite logits.
-inline std::vector<double> TwinProbabilities(std::span<const float> logits, const SamplingParams& params, std::span<const TokenId> context) {
+inline std::vector<double> TwinProbabilities(std::span<const float> logits, const SamplingParams& params,
+                                             std::span<const TokenId> context) {
   std::vector<double> x(logits.begin(), logits.end());
   for (size_t i = 0; i < x.size(); ++i) {
     if (std::find(context.begin(), context.end(), static_cast<TokenId>(i)) == context.end()) continue;

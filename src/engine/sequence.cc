@@ -7,7 +7,8 @@
 namespace nosa::engine {
 
 void PassLog::Add(TokenPos first, int tokens, bool prefill) {
-  if (!prefill && !passes_.empty() && !passes_.back().prefill && passes_.back().first + passes_.back().tokens == first) {
+  if (!prefill && !passes_.empty() && !passes_.back().prefill &&
+      passes_.back().first + passes_.back().tokens == first) {
     passes_.back().tokens += tokens;
     return;
   }
@@ -17,7 +18,8 @@ void PassLog::Add(TokenPos first, int tokens, bool prefill) {
 void PassLog::Cut(int length) {
   while (!passes_.empty() && passes_.back().first >= length) passes_.pop_back();
   if (passes_.empty() || passes_.back().first + passes_.back().tokens <= length) return;
-  NOSA_CHECK(!passes_.back().prefill, "a cut at {} inside the chunk of {} tokens from {}", length, passes_.back().tokens, passes_.back().first);
+  NOSA_CHECK(!passes_.back().prefill, "a cut at {} inside the chunk of {} tokens from {}", length,
+             passes_.back().tokens, passes_.back().first);
   passes_.back().tokens = length - passes_.back().first;
 }
 

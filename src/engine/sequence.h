@@ -21,7 +21,8 @@ struct Pass {
 class PassLog {
  public:
   void Add(TokenPos first, int tokens, bool prefill);
-  // Forgets positions from `length` on, which must not lie inside a chunk: a shorter chunk would not give the same bits.
+  // Forgets positions from `length` on, which must not lie inside a chunk: a shorter chunk would not give the same
+  // bits.
   void Cut(int length);
   // The most positions, at most `length`, that can be kept without cutting a chunk.
   int WholeBefore(int length) const;
@@ -54,8 +55,8 @@ struct Sequence {
   std::string held;  // text that may be the beginning of a stop string
 };
 
-// How much of `text` is certain not to belong to a stop string: [0, n) may be shown. Sets *stopped when a stop string is
-// in the text; n is then where the first one begins.
+// How much of `text` is certain not to belong to a stop string: [0, n) may be shown. Sets *stopped when a stop string
+// is in the text; n is then where the first one begins.
 size_t CertainText(std::string_view text, const std::vector<std::string>& stops, bool* stopped);
 
 }  // namespace nosa::engine

@@ -9,7 +9,9 @@
 
 namespace nosa::engine {
 
-bool operator==(const Pass& a, const Pass& b) { return std::tie(a.first, a.tokens, a.prefill) == std::tie(b.first, b.tokens, b.prefill); }
+bool operator==(const Pass& a, const Pass& b) {
+  return std::tie(a.first, a.tokens, a.prefill) == std::tie(b.first, b.tokens, b.prefill);
+}
 
 namespace {
 
@@ -22,7 +24,9 @@ struct SlowLog {
     for (int i = 0; i < tokens; ++i) chunk.push_back(prefill ? first : -1);
   }
   // Repeating passes from here on repeats whole ones.
-  bool Restarts(TokenPos pos) const { return chunk[static_cast<size_t>(pos)] == -1 || chunk[static_cast<size_t>(pos)] == pos; }
+  bool Restarts(TokenPos pos) const {
+    return chunk[static_cast<size_t>(pos)] == -1 || chunk[static_cast<size_t>(pos)] == pos;
+  }
   TokenPos RestartBefore(TokenPos pos, int block) const {
     TokenPos best = pos / block * block;
     while (best > 0 && !Restarts(best)) best -= block;
@@ -109,7 +113,9 @@ size_t SlowCertain(std::string_view text, const std::vector<std::string>& stops,
 }
 
 std::string RandomText(const Philox& rng, uint64_t* draw, int least, int most) {
-  std::string text(static_cast<size_t>(least + static_cast<int>(rng.Block((*draw)++)[0] % static_cast<uint32_t>(most - least + 1))), ' ');
+  std::string text(
+      static_cast<size_t>(least + static_cast<int>(rng.Block((*draw)++)[0] % static_cast<uint32_t>(most - least + 1))),
+      ' ');
   for (char& c : text) c = static_cast<char>('a' + rng.Block((*draw)++)[0] % 2);
   return text;
 }
@@ -168,8 +174,8 @@ TEST(CertainTextTest, Examples) {
 }
 
 TEST(FinishReasonTest, EveryReasonHasAName) {
-  for (const FinishReason reason : {FinishReason::kNone, FinishReason::kEos, FinishReason::kStop, FinishReason::kLength, FinishReason::kCancelled,
-                                    FinishReason::kError}) {
+  for (const FinishReason reason : {FinishReason::kNone, FinishReason::kEos, FinishReason::kStop, FinishReason::kLength,
+                                    FinishReason::kCancelled, FinishReason::kError}) {
     EXPECT_NE(FinishReasonName(reason), "unknown");
   }
 }

@@ -73,7 +73,8 @@ Status ReadFound(const fs::path& path, const CorpusOptions& options, Corpus* cor
 }  // namespace
 
 uint64_t Corpus::bytes() const {
-  return std::accumulate(documents.begin(), documents.end(), uint64_t{0}, [](uint64_t n, const Document& d) { return n + d.text.size(); });
+  return std::accumulate(documents.begin(), documents.end(), uint64_t{0},
+                         [](uint64_t n, const Document& d) { return n + d.text.size(); });
 }
 
 Result<Corpus> ReadCorpus(const std::vector<fs::path>& sources, const CorpusOptions& options) {
@@ -96,7 +97,8 @@ Result<Corpus> ReadCorpus(const std::vector<fs::path>& sources, const CorpusOpti
       if (is_new(file)) NOSA_RETURN_IF_ERROR(ReadFound(file, options, &corpus));
     }
   }
-  if (corpus.documents.empty()) return NotFound("expected text, found none in {} places ({} files left out)", sources.size(), corpus.skipped);
+  if (corpus.documents.empty())
+    return NotFound("expected text, found none in {} places ({} files left out)", sources.size(), corpus.skipped);
   return corpus;
 }
 

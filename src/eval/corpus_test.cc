@@ -67,7 +67,8 @@ TEST_F(CorpusTest, SaysWhatIsWrong) {
   Write("folder/image.png", "p");
   EXPECT_EQ(ReadCorpus({root_ / "none"}).status().code(), StatusCode::kNotFound);
   EXPECT_EQ(ReadCorpus({root_ / "binary"}).status().code(), StatusCode::kInvalidArgument);
-  EXPECT_EQ(ReadCorpus({root_ / "folder"}).status().message(), "expected text, found none in 1 places (0 files left out)");
+  EXPECT_EQ(ReadCorpus({root_ / "folder"}).status().message(),
+            "expected text, found none in 1 places (0 files left out)");
   EXPECT_FALSE(ReadCorpus({}).ok());
 }
 

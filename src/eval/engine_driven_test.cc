@@ -32,8 +32,10 @@ class EngineDrivenTest : public testing::Test {
 
   std::unique_ptr<ops::Backend> backend_ = cpu::MakeCpuBackend(2);
   std::shared_ptr<const model::Model> model_ = *model::Model::Open(kModel, {.dtype = DType::kF32, .sparse = {}});
-  std::shared_ptr<const text::Tokenizer> tokenizer_ = *text::Tokenizer::FromFile(std::string(kModel) + "/tokenizer.json");
-  std::shared_ptr<const io::Safetensors> goldens_ = *io::Safetensors::OpenFile(std::string(kModel) + "/goldens.safetensors");
+  std::shared_ptr<const text::Tokenizer> tokenizer_ =
+      *text::Tokenizer::FromFile(std::string(kModel) + "/tokenizer.json");
+  std::shared_ptr<const io::Safetensors> goldens_ =
+      *io::Safetensors::OpenFile(std::string(kModel) + "/goldens.safetensors");
 };
 
 const auto kGoOn = [](const auto&...) { return true; };
@@ -42,7 +44,8 @@ TEST(NextTokenLossTest, IsTheNegativeLogOfSoftmax) {
   const std::vector<float> logits = {1, 2, 3};
   const double sum = std::exp(1.0) + std::exp(2.0) + std::exp(3.0);
   for (TokenId i = 0; i < 3; ++i) EXPECT_NEAR(NextTokenLoss(logits, i), -std::log(std::exp(i + 1.0) / sum), 1e-12);
-  EXPECT_NEAR(NextTokenLoss(std::vector<float>{30000, 29999}, 1), 1 + std::log1p(std::exp(-1.0)), 1e-12) << "large logits do not overflow";
+  EXPECT_NEAR(NextTokenLoss(std::vector<float>{30000, 29999}, 1), 1 + std::log1p(std::exp(-1.0)), 1e-12)
+      << "large logits do not overflow";
   EXPECT_NEAR(NextTokenLoss(std::vector<float>{0, -30000}, 0), 0, 1e-12);
   EXPECT_TRUE(std::isnan(NextTokenLoss(std::vector<float>{0, NAN}, 0)));
 }
@@ -69,8 +72,10 @@ TEST_F(EngineDrivenTest, PerplexityIsTheGoldens) {
 
 TEST_F(EngineDrivenTest, PerplexityRefusesAndIsInterrupted) {
   const auto engine = MakeEngine();
-  EXPECT_EQ(MeasurePerplexity(*engine, std::vector<TokenId>{5}, 100, kGoOn).status().code(), StatusCode::kInvalidArgument);
-  EXPECT_EQ(MeasurePerplexity(*engine, std::vector<TokenId>{5, 8192}, 100, kGoOn).status().code(), StatusCode::kInvalidArgument);
+  EXPECT_EQ(MeasurePerplexity(*engine, std::vector<TokenId>{5}, 100, kGoOn).status().code(),
+            StatusCode::kInvalidArgument);
+  EXPECT_EQ(MeasurePerplexity(*engine, std::vector<TokenId>{5, 8192}, 100, kGoOn).status().code(),
+            StatusCode::kInvalidArgument);
   const std::vector<TokenId> ids = Golden("2500.prompt");
   const auto given_up = MeasurePerplexity(*engine, ids, 100, [](int done, int) { return done > 600; });
   EXPECT_EQ(given_up.status().code(), StatusCode::kCancelled);
@@ -82,7 +87,13 @@ TEST_F(EngineDrivenTest, RecallAnswersAreThoseOfOnePromptEach) {
   const auto engine = MakeEngine();
   int told = 0;
   const auto report = RunRecall(*engine, task, [&](const RecallProgress& progress) {
-    told += progress.answer != nullptr ? 1 : 0;
+    if (progress.answer == nullptr) return true;
+    std::vector<TokenId> expected = task.document;
+    expected.insert(expected.end(), progress.fact->question.begin(), progress.fact->question.end());
+    expected.insert(expected.end(), progress.answer->ids.begin(), progress.answer->ids.end());
+    EXPECT_EQ(engine->tokens(engine::RequestId(0)), expected)
+        << "the whole document, this question and nothing of those before it";
+    ++told;
     return true;
   });
   ASSERT_TRUE(report.ok()) << report.status().ToString();
@@ -91,7 +102,8 @@ TEST_F(EngineDrivenTest, RecallAnswersAreThoseOfOnePromptEach) {
   EXPECT_GE(report->correct(), 1) << "the card says 91 % at 4,096 tokens";
   EXPECT_EQ(report->reading.tokens, static_cast<int64_t>(task.document.size()));
   EXPECT_GT(report->decode.tokens, 0);
-  EXPECT_EQ(report->kv_bytes, 2u * 8 * 17 * (64 * 64 * 4 * 2 + 64 * 4)) << "17 blocks of 64 tokens, keys, values and importance";
+  EXPECT_EQ(report->kv_bytes, 2u * 8 * 17 * (64 * 64 * 4 * 2 + 64 * 4))
+      << "17 blocks of 64 tokens, keys, values and importance";
   for (size_t i = 0; i < task.facts.size(); ++i) {
     EXPECT_EQ(report->answers[i].ok, report->answers[i].text == task.facts[i].number);
     engine::Request request;

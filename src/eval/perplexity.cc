@@ -24,7 +24,8 @@ class LossSums {
     for (size_t i = 0; i < buckets_.size(); ++i) {
       report->tokens += buckets_[i].tokens;
       report->loss += buckets_[i].loss;
-      report->buckets.push_back({static_cast<TokenPos>(i) * bucket_, buckets_[i].tokens, buckets_[i].loss / buckets_[i].tokens});
+      report->buckets.push_back(
+          {static_cast<TokenPos>(i) * bucket_, buckets_[i].tokens, buckets_[i].loss / buckets_[i].tokens});
     }
     report->loss /= report->tokens;
   }
@@ -52,7 +53,8 @@ double NextTokenLoss(std::span<const float> logits, TokenId token) {
   return largest + std::log(sum) - logits[static_cast<size_t>(token)];
 }
 
-Result<PerplexityReport> MeasurePerplexity(engine::Engine& engine, std::span<const TokenId> ids, int bucket, ReadProgress progress) {
+Result<PerplexityReport> MeasurePerplexity(engine::Engine& engine, std::span<const TokenId> ids, int bucket,
+                                           ReadProgress progress) {
   if (ids.size() < 2) return InvalidArgument("expected at least 2 tokens to score, found {}", ids.size());
   if (bucket <= 0) return InvalidArgument("expected at least 1 position a bucket, found {}", bucket);
   engine::Request request;

@@ -34,6 +34,7 @@ double NextTokenLoss(std::span<const float> logits, TokenId token);
 
 // Reads `ids` (at least two) as one prompt and scores each token after the first. `bucket` > 0: positions per bucket.
 // kCancelled when `progress` gave it up; else fails as Engine::Submit, or as the request did.
-Result<PerplexityReport> MeasurePerplexity(engine::Engine& engine, std::span<const TokenId> ids, int bucket, ReadProgress progress);
+Result<PerplexityReport> MeasurePerplexity(engine::Engine& engine, std::span<const TokenId> ids, int bucket,
+                                           ReadProgress progress);
 
 }  // namespace nosa::eval

@@ -12,7 +12,8 @@ namespace {
 std::string Trimmed(std::string_view text) {
   constexpr std::string_view kBlanks = " \t\r\n";
   const size_t first = text.find_first_not_of(kBlanks);
-  return first == std::string_view::npos ? "" : std::string(text.substr(first, text.find_last_not_of(kBlanks) - first + 1));
+  return first == std::string_view::npos ? ""
+                                         : std::string(text.substr(first, text.find_last_not_of(kBlanks) - first + 1));
 }
 
 void AddWork(int tokens, double seconds, Work* work) {
@@ -23,7 +24,8 @@ void AddWork(int tokens, double seconds, Work* work) {
 // One run over one engine's open sequence.
 class RecallRun {
  public:
-  RecallRun(engine::Engine& engine, const RecallTask& task, RecallCallback progress) : engine_(engine), task_(task), progress_(progress) {
+  RecallRun(engine::Engine& engine, const RecallTask& task, RecallCallback progress)
+      : engine_(engine), task_(task), progress_(progress) {
     report_.document_tokens = static_cast<int>(task.document.size());
   }
 
@@ -43,7 +45,8 @@ class RecallRun {
     if (engine_.result(id_).reason != engine::FinishReason::kNone) engine_.Release(id_);
     NOSA_RETURN_IF_ERROR(status);
     const auto& layout = engine_.store().layout();
-    report_.kv_bytes = static_cast<uint64_t>(layout.Blocks(longest_)) * layout.BlockBytes() * static_cast<uint64_t>(layout.lanes());
+    report_.kv_bytes =
+        static_cast<uint64_t>(layout.Blocks(longest_)) * layout.BlockBytes() * static_cast<uint64_t>(layout.lanes());
     report_.fingerprint = hash_.Digest();
     return std::move(report_);
   }

@@ -14,10 +14,10 @@
 namespace nosa::eval {
 
 struct RecallOptions {
-  int tokens = 8192;           // of the document with its facts and the longest question
-  int facts = 8;               // at most RecallWords().size()
+  int tokens = 8192;                // of the document with its facts and the longest question
+  int facts = 8;                    // at most RecallWords().size()
   std::vector<double> depths = {};  // `facts` shares of the document, in [0, 1]; empty: the middles of equal parts
-  uint64_t seed = 0;           // draws words and numbers
+  uint64_t seed = 0;                // draws words and numbers
 };
 
 // A planted line "# The secret number of WORD is NNNNN.".
@@ -45,10 +45,11 @@ const std::vector<std::string_view>& RecallWords();
 // Tokens of an answer at most: five digits and a full stop are at most seven of any vocabulary here.
 inline constexpr int kRecallAnswerTokens = 8;
 
-// Facts are lines of their own, whole, the nearest line boundary at or before their depth. Lines of `text` that speak of
-// secret numbers are left out: they would answer the question, or contradict it. Same arguments, same task.
+// Facts are lines of their own, whole, the nearest line boundary at or before their depth. Lines of `text` that speak
+// of secret numbers are left out: they would answer the question, or contradict it. Same arguments, same task.
 // kInvalidArgument: too many facts, depths that do not fit, or a text too short (says how many tokens are needed).
-Result<RecallTask> BuildRecallTask(const text::Tokenizer& tokenizer, std::string_view text, const RecallOptions& options);
+Result<RecallTask> BuildRecallTask(const text::Tokenizer& tokenizer, std::string_view text,
+                                   const RecallOptions& options);
 
 struct RecallAnswer {
   std::string text;  // up to the full stop or the end of the line, without blanks around it
@@ -68,10 +69,10 @@ struct RecallReport {
   std::vector<Fact> facts;            // of the task, without their questions' tokens
   std::vector<RecallAnswer> answers;  // of facts[i]
   int document_tokens = 0;
-  Work reading;    // of the document
-  Work questions;  // read after it, each from the document's end
-  Work decode;     // answers, a token at a time
-  engine::EngineStats while_reading;    // counters' differences; peaks are the engine's, of all time
+  Work reading;                       // of the document
+  Work questions;                     // read after it, each from the document's end
+  Work decode;                        // answers, a token at a time
+  engine::EngineStats while_reading;  // counters' differences; peaks are the engine's, of all time
   engine::EngineStats while_answering;
   uint64_t kv_bytes = 0;     // of the longest sequence in whole blocks, wherever they lay
   uint64_t fingerprint = 0;  // of all answers' fingerprints, in order

@@ -13,11 +13,14 @@ namespace {
 constexpr int kSeamTokens = 8;
 constexpr text::EncodeOptions kPlain = {.add_special_tokens = false, .parse_special_tokens = false};
 
-std::string FactLine(const Fact& fact) { return fmt::format("# The secret number of {} is {}.\n", fact.word, fact.number); }
+std::string FactLine(const Fact& fact) {
+  return fmt::format("# The secret number of {} is {}.\n", fact.word, fact.number);
+}
 
 Status CheckOptions(const RecallOptions& options) {
   const auto words = static_cast<int>(RecallWords().size());
-  if (options.facts < 1 || options.facts > words) return InvalidArgument("expected 1 to {} facts, found {}", words, options.facts);
+  if (options.facts < 1 || options.facts > words)
+    return InvalidArgument("expected 1 to {} facts, found {}", words, options.facts);
   if (!options.depths.empty() && static_cast<int>(options.depths.size()) != options.facts) {
     return InvalidArgument("expected a depth for each of {} facts, found {}", options.facts, options.depths.size());
   }
@@ -81,7 +84,8 @@ TokenizedText Tokenize(const text::Tokenizer& tokenizer, std::string_view text, 
 }
 
 // The haystack with the facts' lines in it. `budget`: tokens that it must have at least.
-std::string Plant(const text::Tokenizer& tokenizer, const TokenizedText& hay, const std::vector<Fact>& facts, int budget) {
+std::string Plant(const text::Tokenizer& tokenizer, const TokenizedText& hay, const std::vector<Fact>& facts,
+                  int budget) {
   std::vector<int> cost;
   for (const Fact& fact : facts) cost.push_back(static_cast<int>(tokenizer.Encode(FactLine(fact), kPlain).size()));
   const int all = std::accumulate(cost.begin(), cost.end(), kSeamTokens * static_cast<int>(facts.size()));
@@ -109,8 +113,8 @@ Status Locate(const TokenizedText& document, int tokens, std::vector<Fact>* fact
     const size_t at = document.bytes.find(line, from);
     const size_t end = at + line.size() - 1;  // the line's end may be in one token with what follows
     if (at == std::string::npos || end > document.begin[static_cast<size_t>(tokens)]) {
-      return InvalidArgument("expected room for {} facts, found that \"{}\" does not fit in {} tokens", facts->size(), line.substr(0, line.size() - 1),
-                             tokens);
+      return InvalidArgument("expected room for {} facts, found that \"{}\" does not fit in {} tokens", facts->size(),
+                             line.substr(0, line.size() - 1), tokens);
     }
     const auto first = std::upper_bound(document.begin.begin(), document.begin.end(), at) - 1;
     const auto past = std::lower_bound(document.begin.begin(), document.begin.end(), end);
@@ -126,32 +130,39 @@ Status Locate(const TokenizedText& document, int tokens, std::vector<Fact>* fact
 
 const std::vector<std::string_view>& RecallWords() {
   static const auto* const words = new std::vector<std::string_view>{
-      "apple",  "river",  "tiger",  "castle", "window", "garden", "silver", "planet", "doctor", "bridge", "candle", "forest", "marble", "pepper",
-      "rocket", "violin", "walnut", "zebra",  "anchor", "butter", "copper", "dragon", "engine", "falcon", "guitar", "hammer", "island", "jacket",
-      "kettle", "lemon",  "mirror", "needle", "orange", "pillow", "quartz", "ribbon", "saddle", "tunnel", "umbrella", "velvet"};
+      "apple",  "river",  "tiger",  "castle", "window", "garden", "silver", "planet", "doctor",   "bridge",
+      "candle", "forest", "marble", "pepper", "rocket", "violin", "walnut", "zebra",  "anchor",   "butter",
+      "copper", "dragon", "engine", "falcon", "guitar", "hammer", "island", "jacket", "kettle",   "lemon",
+      "mirror", "needle", "orange", "pillow", "quartz", "ribbon", "saddle", "tunnel", "umbrella", "velvet"};
   return *words;
 }
 
-int RecallTask::reserve_tokens() const { return static_cast<int>(document.size()) + LongestQuestion(facts) + kRecallAnswerTokens; }
+int RecallTask::reserve_tokens() const {
+  return static_cast<int>(document.size()) + LongestQuestion(facts) + kRecallAnswerTokens;
+}
 
-Result<RecallTask> BuildRecallTask(const text::Tokenizer& tokenizer, std::string_view text, const RecallOptions& options) {
+Result<RecallTask> BuildRecallTask(const text::Tokenizer& tokenizer, std::string_view text,
+                                   const RecallOptions& options) {
   NOSA_RETURN_IF_ERROR(CheckOptions(options));
   RecallTask task;
   task.seed = options.seed;
   task.facts = DrawFacts(tokenizer, options);
   const int tokens = options.tokens - LongestQuestion(task.facts);
   int least = kSeamTokens;
-  for (const Fact& fact : task.facts) least += static_cast<int>(tokenizer.Encode(FactLine(fact), kPlain).size()) + kSeamTokens;
+  for (const Fact& fact : task.facts)
+    least += static_cast<int>(tokenizer.Encode(FactLine(fact), kPlain).size()) + kSeamTokens;
   if (tokens < least) {
-    return InvalidArgument("expected at least {} tokens for {} facts and a question, found {}", least + options.tokens - tokens, options.facts,
-                           options.tokens);
+    return InvalidArgument("expected at least {} tokens for {} facts and a question, found {}",
+                           least + options.tokens - tokens, options.facts, options.tokens);
   }
   const TokenizedText hay = Tokenize(tokenizer, WithoutSecrets(text), kPlain);
   if (static_cast<int>(hay.ids.size()) < tokens) {
     return InvalidArgument("expected a text of at least {} tokens, found one of {}", tokens, hay.ids.size());
   }
-  const TokenizedText document = Tokenize(tokenizer, Plant(tokenizer, hay, task.facts, tokens), {.parse_special_tokens = false});
-  NOSA_CHECK(static_cast<int>(document.ids.size()) >= tokens, "{} tokens with facts, {} without", document.ids.size(), hay.ids.size());
+  const TokenizedText document =
+      Tokenize(tokenizer, Plant(tokenizer, hay, task.facts, tokens), {.parse_special_tokens = false});
+  NOSA_CHECK(static_cast<int>(document.ids.size()) >= tokens, "{} tokens with facts, {} without", document.ids.size(),
+             hay.ids.size());
   NOSA_RETURN_IF_ERROR(Locate(document, tokens, &task.facts));
   task.document.assign(document.ids.begin(), document.ids.begin() + tokens);
   return task;

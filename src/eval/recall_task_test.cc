@@ -38,8 +38,11 @@ void ExpectSound(const RecallTask& task, const RecallOptions& options) {
   TokenPos last = -1;
   for (const Fact& fact : task.facts) {
     const std::string sentence = "# The secret number of " + fact.word + " is " + fact.number + ".";
-    EXPECT_EQ(Count(document, "\n" + sentence + "\n") + Count(document.substr(0, sentence.size() + 1), sentence + "\n"), 1) << "a whole line";
-    const auto tokens = std::span(task.document).subspan(static_cast<size_t>(fact.position), static_cast<size_t>(fact.tokens));
+    EXPECT_EQ(Count(document, "\n" + sentence + "\n") + Count(document.substr(0, sentence.size() + 1), sentence + "\n"),
+              1)
+        << "a whole line";
+    const auto tokens =
+        std::span(task.document).subspan(static_cast<size_t>(fact.position), static_cast<size_t>(fact.tokens));
     EXPECT_NE(Text(tokens).find(sentence), std::string::npos) << "at its position";
     EXPECT_EQ(Text(fact.question), "\n# The secret number of " + fact.word + " is");
     EXPECT_EQ(fact.number.size(), 5u);
@@ -61,15 +64,18 @@ TEST(RecallTaskTest, FactsAreWholeLinesAtTheirDepths) {
       ExpectSound(*task, options);
       for (int i = 0; i < options.facts; ++i) {
         // Off by the rest of a line and by seams.
-        EXPECT_NEAR(task->facts[static_cast<size_t>(i)].depth * tokens, (i + 0.5) / options.facts * tokens, 120) << "fact " << i;
+        EXPECT_NEAR(task->facts[static_cast<size_t>(i)].depth * tokens, (i + 0.5) / options.facts * tokens, 120)
+            << "fact " << i;
       }
     }
   }
 }
 
 TEST(RecallTaskTest, ExtremeDepthsAndCounts) {
-  for (const RecallOptions& options : {RecallOptions{.tokens = 1024, .facts = 1, .depths = {0.0}}, {.tokens = 1024, .facts = 1, .depths = {1.0}},
-                                       {.tokens = 2000, .facts = 4, .depths = {1, 0, 1, 0}}, {.tokens = 3000, .facts = 40, .depths = {}},
+  for (const RecallOptions& options : {RecallOptions{.tokens = 1024, .facts = 1, .depths = {0.0}},
+                                       {.tokens = 1024, .facts = 1, .depths = {1.0}},
+                                       {.tokens = 2000, .facts = 4, .depths = {1, 0, 1, 0}},
+                                       {.tokens = 3000, .facts = 40, .depths = {}},
                                        {.tokens = 1500, .facts = 3, .depths = {0.5, 0.5, 0.5}}}) {
     const auto task = BuildRecallTask(DemoTokenizer(), Haystack(), options);
     ASSERT_TRUE(task.ok()) << task.status().ToString();
@@ -81,7 +87,9 @@ TEST(RecallTaskTest, ExtremeDepthsAndCounts) {
 }
 
 TEST(RecallTaskTest, TheSeedDrawsWordsAndNumbers) {
-  const auto build = [](uint64_t seed) { return *BuildRecallTask(DemoTokenizer(), Haystack(), {.tokens = 2048, .seed = seed}); };
+  const auto build = [](uint64_t seed) {
+    return *BuildRecallTask(DemoTokenizer(), Haystack(), {.tokens = 2048, .seed = seed});
+  };
   const RecallTask a = build(5), b = build(5), c = build(6);
   EXPECT_EQ(a.document, b.document);
   EXPECT_NE(a.document, c.document);
@@ -98,7 +106,8 @@ TEST(RecallTaskTest, TheSeedDrawsWordsAndNumbers) {
 
 TEST(RecallTaskTest, OddTextsWork) {
   std::string odd;
-  for (int i = 0; i < 2000; ++i) odd += "\r\n   \xff\xfe\n\n\n\t\u00e4\u4e2d \n# The secret number of apple is 12345.\n</s>";
+  for (int i = 0; i < 2000; ++i)
+    odd += "\r\n   \xff\xfe\n\n\n\t\u00e4\u4e2d \n# The secret number of apple is 12345.\n</s>";
   std::string one_line;
   for (int i = 0; i < 3000; ++i) one_line += "word, ";
   const std::string texts[] = {odd, one_line, std::string(20000, '\n')};
@@ -111,7 +120,8 @@ TEST(RecallTaskTest, OddTextsWork) {
       continue;
     }
     ExpectSound(*task, options);
-    for (const TokenId id : task->document) EXPECT_FALSE(DemoTokenizer().IsSpecial(id)) << "text from files is only text";
+    for (const TokenId id : task->document)
+      EXPECT_FALSE(DemoTokenizer().IsSpecial(id)) << "text from files is only text";
   }
 }
 

@@ -16,9 +16,9 @@ namespace nosa::kv {
 struct BlockLayout {
   int layers = 0;
   int kv_heads = 0;
-  int block_size = 0;  // B, tokens
-  int k_dim = 0;       // Dk
-  int v_dim = 0;       // Dv
+  int block_size = 0;         // B, tokens
+  int k_dim = 0;              // Dk
+  int v_dim = 0;              // Dv
   DType dtype = DType::kF32;  // of k and v
   bool has_importance = false;
 
@@ -34,7 +34,8 @@ struct BlockLayout {
   const std::byte* K(const std::byte* block) const { return block; }
   const std::byte* V(const std::byte* block) const { return block + KBytes(); }
   const float* S(const std::byte* block) const {
-    return has_importance ? reinterpret_cast<const float*>(block + RoundUp(KBytes() + VBytes(), sizeof(float))) : nullptr;
+    return has_importance ? reinterpret_cast<const float*>(block + RoundUp(KBytes() + VBytes(), sizeof(float)))
+                          : nullptr;
   }
   // Row `token` (0 .. B - 1) of a block, to write into.
   ops::KvRow Row(std::byte* block, int token) const {

@@ -15,8 +15,9 @@ constexpr int kReadBuffers = 16;
 
 }  // namespace
 
-Result<std::unique_ptr<ColdStore>> ColdStore::Create(const BlockLayout& layout, uint64_t binding, std::unique_ptr<KvCodec> codec,
-                                                     std::unique_ptr<Tier> tier, ops::Backend* backend) {
+Result<std::unique_ptr<ColdStore>> ColdStore::Create(const BlockLayout& layout, uint64_t binding,
+                                                     std::unique_ptr<KvCodec> codec, std::unique_ptr<Tier> tier,
+                                                     ops::Backend* backend) {
   std::unique_ptr<ColdStore> store(new ColdStore(layout, binding, std::move(codec), std::move(tier)));
   store->payload_bytes_ = store->codec_->EncodedBytes(layout);
   // Frames start on cache lines, whatever little the tier asks for.
@@ -28,8 +29,9 @@ Result<std::unique_ptr<ColdStore>> ColdStore::Create(const BlockLayout& layout, 
     return store;
   }
   store->frame_bytes_ = RoundUp(layout.BlockBytes(), 64);
-  NOSA_ASSIGN_OR_RETURN(store->buffers_, backend->Allocate(kWriteBuffers * store->page_bytes_ + kReadBuffers * store->record_bytes_,
-                                                           backend->compute_memory()));
+  NOSA_ASSIGN_OR_RETURN(store->buffers_,
+                        backend->Allocate(kWriteBuffers * store->page_bytes_ + kReadBuffers * store->record_bytes_,
+                                          backend->compute_memory()));
   for (int i = 0; i < kWriteBuffers; ++i) store->free_write_buffers_.push_back(i);
   for (int i = 0; i < kReadBuffers; ++i) store->free_read_buffers_.push_back(kWriteBuffers + i);
   return store;

@@ -1,4 +1,5 @@
-// Sealed pages below the fastest tier: codec, record and tier as one. What comes out of Poll has been checked and decoded.
+// Sealed pages below the fastest tier: codec, record and tier as one. What comes out of Poll has been checked and
+// decoded.
 #pragma once
 
 #include <cstdint>
@@ -29,8 +30,9 @@ struct ColdCompletion {
 class ColdStore {
  public:
   // Takes the tier and sets its page size. Fails as Tier::SetPageBytes.
-  static Result<std::unique_ptr<ColdStore>> Create(const BlockLayout& layout, uint64_t binding, std::unique_ptr<KvCodec> codec,
-                                                   std::unique_ptr<Tier> tier, ops::Backend* backend);
+  static Result<std::unique_ptr<ColdStore>> Create(const BlockLayout& layout, uint64_t binding,
+                                                   std::unique_ptr<KvCodec> codec, std::unique_ptr<Tier> tier,
+                                                   ops::Backend* backend);
   ~ColdStore();
 
   // Bytes from one block to the next in memory handed to this class: room for a whole record when the codec
@@ -38,13 +40,13 @@ class ColdStore {
   size_t frame_bytes() const { return frame_bytes_; }
   // Memory this class holds for encoding and decoding, part of the fastest tier's budget. 0 for the identity.
   uint64_t buffer_bytes() const { return buffers_.size(); }
-  uint64_t page_bytes() const { return page_bytes_; }    // on the tier
+  uint64_t page_bytes() const { return page_bytes_; }      // on the tier
   uint64_t record_bytes() const { return record_bytes_; }  // moved per block
   const KvCodec& codec() const { return *codec_; }
   Tier& tier() { return *tier_; }
 
-  // Starts writing a page: lanes() blocks, frame_bytes() apart, borrowed (and their padding written to) until its completion.
-  // `serial` tells this content of the page from earlier ones.
+  // Starts writing a page: lanes() blocks, frame_bytes() apart, borrowed (and their padding written to) until its
+  // completion. `serial` tells this content of the page from earlier ones.
   void StartWrite(PageId page, uint64_t serial, MutableBytes blocks);
   // Starts reading one block of a page that was written under `serial` into a frame, borrowed until the completion.
   void StartRead(PageId page, uint64_t serial, int lane, MutableBytes frame, uint64_t tag);
@@ -58,10 +60,10 @@ class ColdStore {
     bool is_write = false;
     PageId page;
     uint64_t serial = 0;
-    int lane = 0;           // of a read
-    uint64_t tag = 0;       // of a read, the caller's
-    MutableBytes memory;    // the caller's blocks or frame
-    int buffer = -1;        // bounce buffer; -1: none
+    int lane = 0;         // of a read
+    uint64_t tag = 0;     // of a read, the caller's
+    MutableBytes memory;  // the caller's blocks or frame
+    int buffer = -1;      // bounce buffer; -1: none
   };
 
   ColdStore(const BlockLayout& layout, uint64_t binding, std::unique_ptr<KvCodec> codec, std::unique_ptr<Tier> tier)
@@ -82,11 +84,11 @@ class ColdStore {
   size_t record_bytes_ = 0;
   size_t frame_bytes_ = 0;
   uint64_t page_bytes_ = 0;
-  Buffer buffers_;                   // bounce buffers: kWriteBuffers pages, then kReadBuffers records
+  Buffer buffers_;  // bounce buffers: kWriteBuffers pages, then kReadBuffers records
   std::vector<int> free_write_buffers_, free_read_buffers_;
   std::vector<Transfer> transfers_;  // by the tag given to the tier
   std::vector<size_t> free_tags_;
-  std::deque<Transfer> queued_;      // waiting for a bounce buffer
+  std::deque<Transfer> queued_;  // waiting for a bounce buffer
   std::vector<ColdCompletion> done_;
 };
 

@@ -68,18 +68,23 @@ bool BlockFetch::StartLoad(LaneRange& range, int32_t want) {
   slots_[i] = slot;
   states_[i] = State::kLoading;
   ++loading_;
-  store_.WaitForWrite(page);
+  const Status written = store_.WaitForWrite(page);
+  if (!written.ok()) {
+    OnRead({.is_write = false, .page = page, .tag = static_cast<uint64_t>(want), .status = written});
+    return true;
+  }
   store_.cold_->StartRead(page, store_.pages_[static_cast<size_t>(page.value)].serial, wants_[i].lane,
                           {cache.at(slot).data, store_.frame_bytes_}, static_cast<uint64_t>(want));
   return true;
 }
 
 // In ascending order a lane can be full of blocks that are wanted later. When nothing before `want` holds a slot that
-// will come free, the farthest of them makes room: it is read again when its turn comes (Belady's choice).
+// will come free (what the caller holds may stay out), the farthest of them makes room: it is read again when its turn
+// comes (Belady's choice).
 bool BlockFetch::GiveUpLaterHit(LaneRange& range, int32_t want) {
   for (int32_t i = range.begin; i < want; ++i) {
     const State state = states_[static_cast<size_t>(i)];
-    if (state == State::kLoading || state == State::kReady || state == State::kOut) return false;
+    if (state == State::kLoading || state == State::kReady) return false;
   }
   for (int32_t i = range.end - 1; i > want; --i) {
     if (states_[static_cast<size_t>(i)] != State::kReady) continue;
@@ -134,11 +139,14 @@ Result<std::span<const int32_t>> BlockFetch::Next() {
   }
   if (store_.cold_ && loading_ > 0) store_.PollCold(false);
   for (;;) {
-    if (!error_.ok()) return error_;
-    for (LaneRange& range : ranges_) Issue(range);
+    if (error_.ok()) {
+      for (LaneRange& range : ranges_) Issue(range);
+    }
+    if (!error_.ok()) return error_;  // also of what ended while Issue waited for a write
     Collect();
     if (!ready_.empty()) return std::span<const int32_t>(ready_);
-    NOSA_CHECK(loading_ > 0, "a fetch waits for {} blocks and none is on its way: the caller holds every slot", remaining_);
+    NOSA_CHECK(loading_ > 0, "a fetch waits for {} blocks and none is on its way: the caller holds every slot",
+               remaining_);
     const Stopwatch stalled;
     store_.PollCold(true);
     store_.stats_.stall_seconds += stalled.Seconds();

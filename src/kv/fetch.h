@@ -50,8 +50,8 @@ class BlockFetch {
   struct LaneRange {
     int32_t lane = 0;
     int32_t begin = 0, end = 0;
-    int32_t next_load = 0;   // wants before it are not kMissing
-    int32_t next_out = 0;    // kAscending: the next to hand out
+    int32_t next_load = 0;  // wants before it are not kMissing
+    int32_t next_out = 0;   // kAscending: the next to hand out
   };
 
   void Issue(LaneRange& range);
@@ -60,16 +60,18 @@ class BlockFetch {
   bool GiveUpLaterHit(LaneRange& range, int32_t want);
   void Collect();
   void OnRead(const ColdCompletion& completion);
-  LaneCache& LaneOf(int32_t want) const { return store_.lanes_[static_cast<size_t>(wants_[static_cast<size_t>(want)].lane)]; }
+  LaneCache& LaneOf(int32_t want) const {
+    return store_.lanes_[static_cast<size_t>(wants_[static_cast<size_t>(want)].lane)];
+  }
 
   KvStore& store_;
   Order order_;
   std::span<const BlockWant> wants_;
   std::vector<LaneRange> ranges_;
   std::vector<State> states_;
-  std::vector<int32_t> slots_;   // slot of each want that has one, else -1
+  std::vector<int32_t> slots_;  // slot of each want that has one, else -1
   std::vector<int32_t> ready_;
-  int64_t remaining_ = 0;        // not yet handed out
+  int64_t remaining_ = 0;  // not yet handed out
   int64_t loading_ = 0;
   Status error_;
 };

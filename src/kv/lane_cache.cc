@@ -89,7 +89,8 @@ void LaneCache::Use(int slot, const UseHint& hint) {
 
 void LaneCache::Drop(int slot) {
   Slot& s = slots_[static_cast<size_t>(slot)];
-  NOSA_CHECK(s.page.valid() && s.pins == 0 && !s.loading, "slot {} of page {} is dropped while in use", slot, s.page.value);
+  NOSA_CHECK(s.page.valid() && s.pins == 0 && !s.loading, "slot {} of page {} is dropped while in use", slot,
+             s.page.value);
   slot_of_[static_cast<size_t>(s.page.value)] = -1;
   s.page = PageId();
   --occupied_;

@@ -16,11 +16,11 @@ namespace nosa::kv {
 class LaneCache {
  public:
   struct Slot {
-    PageId page;                 // invalid: the slot is empty
-    std::byte* data = nullptr;   // one frame
-    int pins = 0;                // readers now; a pinned slot is never evicted
-    bool loading = false;        // its bytes are still on the way
-    uint64_t used_in = 0;        // newest step that used it
+    PageId page;                // invalid: the slot is empty
+    std::byte* data = nullptr;  // one frame
+    int pins = 0;               // readers now; a pinned slot is never evicted
+    bool loading = false;       // its bytes are still on the way
+    uint64_t used_in = 0;       // newest step that used it
   };
 
   LaneCache(std::unique_ptr<EvictionPolicy> policy, SlotArena* arena) : policy_(std::move(policy)), arena_(arena) {}
@@ -56,8 +56,8 @@ class LaneCache {
   std::unique_ptr<EvictionPolicy> policy_;
   SlotArena* arena_;
   std::vector<Slot> slots_;
-  std::vector<int> empty_;          // slots without a page
-  std::vector<int32_t> slot_of_;    // by page; -1: none
+  std::vector<int> empty_;        // slots without a page
+  std::vector<int32_t> slot_of_;  // by page; -1: none
   int quota_ = 0;
   int occupied_ = 0;
 };

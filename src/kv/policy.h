@@ -13,8 +13,8 @@ namespace nosa::kv {
 
 // What the store knows when a block is used.
 struct UseHint {
-  uint64_t step = 0;       // forward passes so far; a block used now has the newest step
-  float importance = 0;    // the selector's query-agnostic score; larger is likelier to be selected again; may be +-inf
+  uint64_t step = 0;     // forward passes so far; a block used now has the newest step
+  float importance = 0;  // the selector's query-agnostic score; larger is likelier to be selected again; may be +-inf
 };
 
 // Bookkeeping over the slots of one lane, numbered from 0. A policy advises, the store acts: no I/O, no knowledge of

@@ -25,6 +25,7 @@ std::byte* SlotArena::Allocate() {
 }
 
 void SlotArena::Free(std::byte* frame) {
+  if (backend_->compute_memory() == MemoryKind::kHost) DiscardHostPages({frame, frame_bytes_});
   free_.push_back(frame);
   --in_use_;
   budget_->Release(frame_bytes_);

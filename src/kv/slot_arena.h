@@ -22,6 +22,7 @@ class SlotArena {
 
   // nullptr when the budget has no room for one more frame.
   std::byte* Allocate();
+  // The frame's memory goes back to the system, so that whoever is given its budget can have it.
   void Free(std::byte* frame);
   size_t frame_bytes() const { return frame_bytes_; }
 

@@ -11,8 +11,6 @@
 namespace nosa::kv {
 namespace {
 
-
-
 // Marks reads of ReloadTail among tags of slots.
 constexpr uint64_t kTailTag = uint64_t{1} << 63;
 
@@ -36,7 +34,8 @@ Status KvStore::Init() {
   frame_bytes_ = RoundUp(layout.BlockBytes(), 64);
   if (options_.cold) {
     NOSA_ASSIGN_OR_RETURN(std::unique_ptr<KvCodec> codec, MakeCodec(options_.codec));
-    NOSA_ASSIGN_OR_RETURN(cold_, ColdStore::Create(layout, options_.binding, std::move(codec), std::move(options_.cold), backend_));
+    NOSA_ASSIGN_OR_RETURN(
+        cold_, ColdStore::Create(layout, options_.binding, std::move(codec), std::move(options_.cold), backend_));
     frame_bytes_ = cold_->frame_bytes();
   }
   staging_bytes_ = frame_bytes_ * static_cast<uint64_t>(Lanes());
@@ -55,12 +54,12 @@ Status KvStore::Init() {
   fixed_bytes_ = base;
   const int pages = layout.Blocks(options_.max_append_tokens) + 1;  // an append may start inside a block
   for (int i = 0; i < pages; ++i) NOSA_RETURN_IF_ERROR(AddStaging());
-  SetQuotas();
   return Status::Ok();
 }
 
 std::string KvStore::DescribeTiers() const {
-  std::string text = budget_.limit() == kNoLimit ? "RAM without bound" : fmt::format("RAM {}", FormatByteSize(budget_.limit()));
+  std::string text =
+      budget_.limit() == kNoLimit ? "RAM without bound" : fmt::format("RAM {}", FormatByteSize(budget_.limit()));
   if (cold_) text += fmt::format(", then {} as {}", cold_->tier().Describe(), cold_->codec().name());
   return text;
 }
@@ -94,53 +93,57 @@ uint64_t KvStore::SufficientBudget(std::span<const SequenceNeeds> sequences) con
   return bytes + SlotBytesForAll(blocks);
 }
 
-int64_t KvStore::QuotaFor(uint64_t fixed_bytes) const {
-  if (!cold_ || budget_.limit() == kNoLimit) return std::numeric_limits<int32_t>::max();
-  if (fixed_bytes >= budget_.limit()) return 0;
-  const uint64_t per_slot = frame_bytes_ * static_cast<uint64_t>(Lanes());
-  return static_cast<int64_t>((budget_.limit() - fixed_bytes) / per_slot);
+int64_t KvStore::Quota() const {
+  // Without a tier below, every admitted block has its slot: they must not share.
+  if (!cold_ || budget_.limit() == kNoLimit) return reserved_pages_;
+  return std::min(reserved_pages_, static_cast<int64_t>((budget_.limit() - fixed_bytes_) / SlotBytesForAll(1)));
 }
 
-void KvStore::SetQuotas() {
-  lane_quota_ = std::min<int64_t>(QuotaFor(fixed_bytes_), std::numeric_limits<int32_t>::max());
+void KvStore::Reserve(const SequenceNeeds& needs, int sign) {
+  if (sign < 0) budget_.Release(SequenceBytes(needs));
+  fixed_bytes_ += static_cast<uint64_t>(sign) * SequenceBytes(needs);
+  reserved_pages_ += sign * BlocksOf(needs);
+  // No lane can fill more slots than there are blocks: the rest is given back, for others to have.
+  lane_quota_ = std::min<int64_t>(Quota(), std::numeric_limits<int32_t>::max());
   for (LaneCache& lane : lanes_) lane.SetQuota(static_cast<int>(lane_quota_));
+  // Only now are the bytes there that the sequence was promised.
+  if (sign > 0) NOSA_CHECK(budget_.TryCharge(SequenceBytes(needs)), "an admitted sequence found no budget");
 }
 
 Status KvStore::Admit(const SequenceNeeds& needs) const {
   const uint64_t fixed = fixed_bytes_ + SequenceBytes(needs);
   const int64_t pages = reserved_pages_ + BlocksOf(needs);
   if (cold_ && pages > cold_->tier().capacity_pages()) {
-    return ResourceExhausted("{} holds {}, {} tokens need {} there", cold_->tier().Describe(),
-                             FormatByteSize(static_cast<uint64_t>(cold_->tier().capacity_pages()) * cold_->page_bytes()),
-                             needs.max_tokens, FormatByteSize(static_cast<uint64_t>(pages) * cold_->page_bytes()));
+    return ResourceExhausted(
+        "{} holds {}, {} tokens need {} there", cold_->tier().Describe(),
+        FormatByteSize(static_cast<uint64_t>(cold_->tier().capacity_pages()) * cold_->page_bytes()), needs.max_tokens,
+        FormatByteSize(static_cast<uint64_t>(pages) * cold_->page_bytes()));
   }
   const uint64_t least = fixed + SlotBytesForAll(cold_ ? options_.min_slots_per_lane : pages);
   if (least > budget_.limit()) {
-    return ResourceExhausted("the KV budget in RAM is {}, {} tokens need at least {}{}", FormatByteSize(budget_.limit()),
-                             needs.max_tokens, FormatByteSize(least), cold_ ? "" : " (less with a disk tier)");
+    return ResourceExhausted("the KV budget in RAM is {}, {} tokens need at least {}{}",
+                             FormatByteSize(budget_.limit()), needs.max_tokens, FormatByteSize(least),
+                             cold_ ? "" : " (less with a disk tier)");
   }
   return Status::Ok();
 }
 
 Result<SeqId> KvStore::Open(const SequenceNeeds& needs) {
   NOSA_RETURN_IF_ERROR(Admit(needs));
-  fixed_bytes_ += SequenceBytes(needs);
-  SetQuotas();  // gives slots back before the sequence takes their bytes
-  NOSA_CHECK(budget_.TryCharge(SequenceBytes(needs)), "an admitted sequence found no budget");
-  reserved_pages_ += BlocksOf(needs);
-  NOSA_RETURN_IF_ERROR(AddStaging());
-  Sequence sequence;
-  sequence.open = true;
-  sequence.needs = needs;
-  sequence.charged = SequenceBytes(needs);
-  NOSA_ASSIGN_OR_RETURN(sequence.side, backend_->Allocate(needs.side_bytes, backend_->compute_memory()));
-  for (size_t i = 0; i < sequences_.size(); ++i) {
-    if (sequences_[i].open) continue;
-    sequences_[i] = std::move(sequence);
-    return SeqId(static_cast<int32_t>(i));
+  Reserve(needs, 1);
+  Result<Buffer> side = backend_->Allocate(needs.side_bytes, backend_->compute_memory());
+  const Status staging = side.ok() ? AddStaging() : side.status();
+  if (!staging.ok()) {
+    Reserve(needs, -1);
+    return staging;
   }
-  sequences_.push_back(std::move(sequence));
-  return SeqId(static_cast<int32_t>(sequences_.size()) - 1);
+  size_t i = 0;
+  while (i < sequences_.size() && sequences_[i].open) ++i;
+  if (i == sequences_.size()) sequences_.emplace_back();
+  sequences_[i].open = true;
+  sequences_[i].needs = needs;
+  sequences_[i].side = std::move(side).value();
+  return SeqId(static_cast<int32_t>(i));
 }
 
 void KvStore::Close(SeqId seq) {
@@ -149,15 +152,13 @@ void KvStore::Close(SeqId seq) {
   while (cold_ && cold_->in_flight() > 0) PollCold(true);
   for (PageId page : sequence.pages) Unref(page);
   for (int staging : sequence.staged) free_staging_.push_back(staging);
-  reserved_pages_ -= BlocksOf(sequence.needs);
-  fixed_bytes_ -= sequence.charged;
-  budget_.Release(sequence.charged);
+  const SequenceNeeds needs = sequence.needs;
   sequence = Sequence();
   // One staging page leaves with the sequence that brought it.
   staging_[static_cast<size_t>(free_staging_.back())] = Buffer();
   free_buffers_.push_back(free_staging_.back());
   free_staging_.pop_back();
-  SetQuotas();
+  Reserve(needs, -1);
 }
 
 Status KvStore::AddStaging() {
@@ -189,9 +190,11 @@ std::byte* KvStore::StagedBlock(int staging, int lane) const {
 
 Status KvStore::BeginAppend(SeqId seq, int tokens) {
   Sequence& sequence = At(seq);
-  NOSA_CHECK(tokens >= 0 && tokens <= options_.max_append_tokens, "an append of {} tokens, at most {}", tokens, options_.max_append_tokens);
-  NOSA_CHECK(sequence.length + tokens <= sequence.needs.max_tokens, "{} tokens after {}, the sequence was admitted for {}", tokens,
-             sequence.length, sequence.needs.max_tokens);
+  NOSA_CHECK(tokens >= 0 && tokens <= options_.max_append_tokens, "an append of {} tokens, at most {}", tokens,
+             options_.max_append_tokens);
+  NOSA_CHECK(sequence.length + tokens <= sequence.needs.max_tokens,
+             "{} tokens after {}, the sequence was admitted for {}", tokens, sequence.length,
+             sequence.needs.max_tokens);
   if (cold_) PollCold(false);
   NOSA_RETURN_IF_ERROR(sequence.write_error);
   const size_t blocks = static_cast<size_t>(options_.layout.Blocks(sequence.length + tokens)) - sequence.pages.size();
@@ -258,9 +261,10 @@ PageId KvStore::NewPage(SeqId owner) {
 void KvStore::Unref(PageId page) {
   Page& state = pages_[static_cast<size_t>(page.value)];
   if (--state.refs > 0) return;
-  WaitForWrite(page);
+  while (state.staging >= 0) PollCold(true);
   for (LaneCache& lane : lanes_) lane.DropPage(page);
   if (cold_) cold_->Free(page);
+  if (lost_page_ == page) lost_page_ = PageId();
   free_pages_.push_back(page);
 }
 
@@ -269,7 +273,7 @@ void KvStore::FillLanes(PageId page, int staging) {
   const UseHint hint = {step_, std::numeric_limits<float>::infinity()};
   for (int lane = 0; lane < Lanes(); ++lane) {
     LaneCache& cache = lanes_[static_cast<size_t>(lane)];
-    const int slot = cache.Take(page, hint, [](const LaneCache::Slot&) { return true; });
+    const int slot = cache.Take(page, hint, [&](const LaneCache::Slot&) { return cold_ != nullptr; });
     NOSA_CHECK(slot >= 0 || cold_, "a block of an admitted sequence found no slot");
     if (slot >= 0) std::memcpy(cache.at(slot).data, StagedBlock(staging, lane), options_.layout.BlockBytes());
   }
@@ -282,8 +286,9 @@ void KvStore::PollCold(bool wait) {
       free_staging_.push_back(page.staging);
       page.staging = -1;
       if (!done.status.ok()) {
+        page.unwritten = true;
         At(page.owner).write_error = done.status;
-        flush_error_ = done.status;
+        if (flush_error_.ok()) flush_error_ = done.status;
       }
       continue;
     }
@@ -303,14 +308,15 @@ void KvStore::PollCold(bool wait) {
   }
 }
 
-void KvStore::WaitForWrite(PageId page) {
+Status KvStore::WaitForWrite(PageId page) {
   while (pages_[static_cast<size_t>(page.value)].staging >= 0) PollCold(true);
+  const Page& state = pages_[static_cast<size_t>(page.value)];
+  return state.unwritten ? At(state.owner).write_error : Status::Ok();
 }
 
-Status KvStore::ReloadTail(Sequence& sequence, PageId page) {
+Result<int> KvStore::ReloadTail(PageId page) {
   const int staging = TakeStaging();
-  WaitForWrite(page);
-  tail_error_ = Status::Ok();
+  tail_error_ = WaitForWrite(page);
   for (int lane = 0; lane < Lanes(); ++lane) {
     const LaneCache& cache = lanes_[static_cast<size_t>(lane)];
     const int slot = cache.Find(page);
@@ -319,32 +325,42 @@ Status KvStore::ReloadTail(Sequence& sequence, PageId page) {
       continue;
     }
     NOSA_CHECK(cold_, "a sealed block is in no tier");
+    if (!tail_error_.ok()) break;
     ++tail_reads_;
-    cold_->StartRead(page, pages_[static_cast<size_t>(page.value)].serial, lane, {StagedBlock(staging, lane), frame_bytes_}, kTailTag);
+    cold_->StartRead(page, pages_[static_cast<size_t>(page.value)].serial, lane,
+                     {StagedBlock(staging, lane), frame_bytes_}, kTailTag);
   }
   while (tail_reads_ > 0) PollCold(true);
-  if (!tail_error_.ok()) {
-    free_staging_.push_back(staging);
-    return tail_error_;
-  }
-  sequence.staged.assign(1, staging);
-  return Status::Ok();
+  if (tail_error_.ok()) return staging;
+  free_staging_.push_back(staging);
+  return tail_error_;
 }
 
 Status KvStore::Truncate(SeqId seq, int tokens) {
   Sequence& sequence = At(seq);
   NOSA_CHECK(tokens >= 0 && tokens <= sequence.length, "truncation to {} of {} tokens", tokens, sequence.length);
   const size_t full = static_cast<size_t>(tokens / options_.layout.block_size);
-  const bool has_tail = tokens % options_.layout.block_size != 0;
-  const bool tail_was_sealed = full < sequence.pages.size();
-  // What is open now is either the tail that stays or beyond the cut.
-  const size_t keep = has_tail && !tail_was_sealed ? 1 : 0;
-  while (sequence.staged.size() > keep) {
-    free_staging_.push_back(sequence.staged.back());
-    sequence.staged.pop_back();
-  }
+  const auto drop_staged = [&](size_t keep) {
+    while (sequence.staged.size() > keep) {
+      free_staging_.push_back(sequence.staged.back());
+      sequence.staged.pop_back();
+    }
+  };
+  const size_t open_tail = sequence.length % options_.layout.block_size != 0 ? 1 : 0;
+  drop_staged(open_tail);
   sequence.appending = 0;
-  if (has_tail && tail_was_sealed) NOSA_RETURN_IF_ERROR(ReloadTail(sequence, sequence.pages[full]));
+  const bool has_tail = tokens % options_.layout.block_size != 0;
+  if (full < sequence.pages.size()) {
+    // Read before anything is given up: a failure leaves the sequence whole.
+    int tail = -1;
+    if (has_tail) {
+      NOSA_ASSIGN_OR_RETURN(tail, ReloadTail(sequence.pages[full]));
+    }
+    drop_staged(0);
+    if (has_tail) sequence.staged.push_back(tail);
+  } else if (!has_tail) {
+    drop_staged(0);
+  }
   while (sequence.pages.size() > full) {
     Unref(sequence.pages.back());
     sequence.pages.pop_back();

@@ -22,10 +22,10 @@ struct StoreOptions {
   BlockLayout layout;
   uint64_t host_budget_bytes = kNoLimit;  // hard bound of everything the store holds in the fastest tier
   std::string policy = "importance-lru";
-  std::string codec = "raw";              // used with a cold tier
-  std::unique_ptr<Tier> cold = nullptr;   // null: everything stays in the fastest tier
-  uint64_t binding = 0;                   // what cached bytes belong to: hash of weights, tokenizer, tenant
-  int max_append_tokens = 512;            // largest BeginAppend
+  std::string codec = "raw";             // used with a cold tier
+  std::unique_ptr<Tier> cold = nullptr;  // null: everything stays in the fastest tier
+  uint64_t binding = 0;                  // what cached bytes belong to: hash of weights, tokenizer, tenant
+  int max_append_tokens = 512;           // largest BeginAppend
   // With fewer slots a lane could not load one block while it computes on another; four leaves room for both.
   int min_slots_per_lane = 4;
 };
@@ -37,15 +37,15 @@ struct SequenceNeeds {
 };
 
 struct StoreStats {
-  uint64_t host_peak_bytes = 0;    // most the fastest tier ever held
-  uint64_t cold_bytes = 0;         // held by the cold tier now
+  uint64_t host_peak_bytes = 0;  // most the fastest tier ever held
+  uint64_t cold_bytes = 0;       // held by the cold tier now
   uint64_t cold_peak_bytes = 0;
-  uint64_t lookups = 0;            // sealed blocks asked for
-  uint64_t hits = 0;               // of these, found in the fastest tier
+  uint64_t lookups = 0;  // sealed blocks asked for
+  uint64_t hits = 0;     // of these, found in the fastest tier
   uint64_t blocks_fetched = 0;
-  uint64_t bytes_fetched = 0;      // moved from the cold tier, padding included
-  uint64_t damaged_blocks = 0;     // refused by their checksum
-  double stall_seconds = 0;        // spent with nothing to do but wait for the cold tier
+  uint64_t bytes_fetched = 0;   // moved from the cold tier, padding included
+  uint64_t damaged_blocks = 0;  // refused by their checksum
+  double stall_seconds = 0;     // spent with nothing to do but wait for the cold tier
 };
 
 class BlockFetch;
@@ -78,9 +78,10 @@ class KvStore {
   int sealed_blocks(SeqId seq) const { return static_cast<int>(At(seq).pages.size()); }
   PageId page(SeqId seq, BlockId block) const { return At(seq).pages[static_cast<size_t>(block.value)]; }
 
-  // Makes room for `tokens` more (at most max_append_tokens, within max_tokens). Rows at positions
-  // [length, length + tokens) may then be written; nothing counts until CommitAppend. A second BeginAppend without a
-  // commit starts over. Fails with what an earlier write to the cold tier failed with.
+  // Makes room for `tokens` more (at most max_append_tokens, within max_tokens). One sequence at a time may be between
+  // the begin and the commit of more than one token; of one, every sequence may. Rows at positions [length, length +
+  // tokens) may then be written; nothing counts until CommitAppend. A second BeginAppend without a commit starts over.
+  // Fails with what an earlier write to the cold tier failed with.
   Status BeginAppend(SeqId seq, int tokens);
   ops::KvRow Row(SeqId seq, int lane, TokenPos pos);
   // A block that is not sealed: the tail or one being appended. [layout().BlockBytes()]
@@ -89,7 +90,8 @@ class KvStore {
   void CommitAppend(SeqId seq);
 
   // Forgets the tokens from `tokens` on; with 0 < tokens % B, reads the block that becomes the tail again if it was
-  // sealed. kDataLoss when that block is damaged: truncate to an earlier block boundary then.
+  // sealed. When that fails, nothing changed but that a begun append is forgotten. kDataLoss when the block is damaged:
+  // truncate to an earlier block boundary then.
   Status Truncate(SeqId seq, int tokens);
 
   // One forward pass starts: hints given from now on are newer.
@@ -105,7 +107,7 @@ class KvStore {
 
   // Counters since the store was made. Peaks are of all time.
   StoreStats stats() const;
-  // Share of the slots of a lane, for reports.
+  // Most slots of a lane now: what the budget has room for, and no more than the open sequences can fill.
   int64_t slots_per_lane() const { return lane_quota_; }
   uint64_t host_budget_bytes() const { return budget_.limit(); }
   uint64_t host_used_bytes() const { return budget_.used(); }
@@ -117,8 +119,9 @@ class KvStore {
   struct Page {
     int refs = 0;
     uint64_t serial = 0;
-    int staging = -1;  // staging page its write borrows; -1: none
-    SeqId owner;       // told when the write fails
+    int staging = -1;        // staging page its write borrows; -1: none
+    SeqId owner;             // told when the write fails
+    bool unwritten = false;  // it failed: the page is nowhere but in slots
   };
   struct Sequence {
     bool open = false;
@@ -128,7 +131,6 @@ class KvStore {
     std::vector<PageId> pages;  // sealed blocks
     std::vector<int> staged;    // staging pages of the blocks after them
     Buffer side;
-    uint64_t charged = 0;
     Status write_error;
   };
 
@@ -143,10 +145,11 @@ class KvStore {
   uint64_t BaseBytes() const;
   uint64_t SequenceBytes(const SequenceNeeds& needs) const { return needs.side_bytes + staging_bytes_; }
   int64_t BlocksOf(const SequenceNeeds& needs) const { return options_.layout.Blocks(needs.max_tokens); }
-  // Slots per lane that the budget has room for beside `fixed_bytes`.
-  int64_t QuotaFor(uint64_t fixed_bytes) const;
+  // Slots per lane that the budget has room for beside what is charged for other things.
+  int64_t Quota() const;
   Status Admit(const SequenceNeeds& needs) const;
-  void SetQuotas();
+  // Adds the needs of one sequence to what is reserved (sign 1), or takes them back (-1).
+  void Reserve(const SequenceNeeds& needs, int sign);
   Status AddStaging();
 
   std::byte* StagedBlock(int staging, int lane) const;
@@ -155,10 +158,12 @@ class KvStore {
   void Unref(PageId page);
   void Seal(Sequence& sequence, SeqId seq);
   void FillLanes(PageId page, int staging);
-  Status ReloadTail(Sequence& sequence, PageId page);
+  // The page's blocks in a staging page.
+  Result<int> ReloadTail(PageId page);
   // Ends writes and tail reads; hands reads of slots to the active fetch.
   void PollCold(bool wait);
-  void WaitForWrite(PageId page);
+  // Once its write has ended: whether the page can be read. Else what the write failed with.
+  Status WaitForWrite(PageId page);
 
   StoreOptions options_;
   ops::Backend* backend_;
@@ -179,11 +184,11 @@ class KvStore {
   uint64_t step_ = 0;
   uint64_t next_serial_ = 1;
   BlockFetch* active_fetch_ = nullptr;
-  int tail_reads_ = 0;          // of ReloadTail, in flight
+  int tail_reads_ = 0;  // of ReloadTail, in flight
   Status tail_error_;
   Status flush_error_;
   PageId lost_page_;
-  uint64_t fixed_bytes_ = 0;    // charged to the budget for other things than slots
+  uint64_t fixed_bytes_ = 0;  // charged to the budget for other things than slots
   StoreStats stats_;
 };
 

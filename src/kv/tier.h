@@ -16,10 +16,10 @@
 namespace nosa::kv {
 
 struct TierOptions {
-  std::string location;           // what the tier's prefix is followed by: a directory for disk
-  uint64_t capacity_bytes = 0;    // hard bound; 0: as much as the place has now
-  uint64_t page_bytes = 0;        // bytes of one page, a multiple of alignment() once known
-  bool direct_io = true;          // bypass the page cache where the place can
+  std::string location;         // what the tier's prefix is followed by: a directory for disk
+  uint64_t capacity_bytes = 0;  // hard bound; 0: as much as the place has now
+  uint64_t page_bytes = 0;      // bytes of one page, a multiple of alignment() once known
+  bool direct_io = true;        // bypass the page cache where the place can
   io::AsyncIoOptions io = {};
 };
 

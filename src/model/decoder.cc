@@ -18,7 +18,8 @@ TensorView Workspace::Get(int slot, Shape shape) {
   return TensorView(buffers_[i].data(), DType::kF32, shape);
 }
 
-Result<std::unique_ptr<const Decoder>> MakeDecoder(const schema::ModelConfig& config, std::shared_ptr<WeightSource> weights, DType dtype) {
+Result<std::unique_ptr<const Decoder>> MakeDecoder(const schema::ModelConfig& config,
+                                                   std::shared_ptr<WeightSource> weights, DType dtype) {
 #define NOSA_FAMILY(name, factory) \
   if (config.family == name) return factory(config, std::move(weights), dtype);
 #include "model/families/families.def"

@@ -51,6 +51,7 @@ class Decoder {
 };
 
 // By the names of families.def. Takes every weight it needs; keeps `weights` alive.
-Result<std::unique_ptr<const Decoder>> MakeDecoder(const schema::ModelConfig& config, std::shared_ptr<WeightSource> weights, DType dtype);
+Result<std::unique_ptr<const Decoder>> MakeDecoder(const schema::ModelConfig& config,
+                                                   std::shared_ptr<WeightSource> weights, DType dtype);
 
 }  // namespace nosa::model

@@ -12,15 +12,25 @@ constexpr std::string_view kRandomPrefix = "random:";
 
 attention::AttentionConfig MakeAttentionConfig(const schema::ModelConfig& config, DType dtype) {
   const schema::SparseConfig& sparse = config.sparse;
-  return {.layers = config.num_layers, .heads = config.num_heads, .kv_heads = config.num_kv_heads, .head_dim = config.head_dim,
-          .block_size = sparse.block_size, .kernel_size = sparse.kernel_size, .kernel_stride = sparse.kernel_stride,
-          .init_blocks = sparse.init_blocks, .local_blocks = sparse.local_blocks(), .query_topk = sparse.query_topk,
-          .topk = sparse.topk, .has_importance = config.has_importance, .kv_dtype = dtype};
+  return {.layers = config.num_layers,
+          .heads = config.num_heads,
+          .kv_heads = config.num_kv_heads,
+          .head_dim = config.head_dim,
+          .block_size = sparse.block_size,
+          .kernel_size = sparse.kernel_size,
+          .kernel_stride = sparse.kernel_stride,
+          .init_blocks = sparse.init_blocks,
+          .local_blocks = sparse.local_blocks(),
+          .query_topk = sparse.query_topk,
+          .topk = sparse.topk,
+          .has_importance = config.has_importance,
+          .kv_dtype = dtype};
 }
 
 }  // namespace
 
-Result<std::shared_ptr<const Model>> Model::Make(schema::ModelConfig config, std::shared_ptr<WeightSource> weights, const LoadOptions& options) {
+Result<std::shared_ptr<const Model>> Model::Make(schema::ModelConfig config, std::shared_ptr<WeightSource> weights,
+                                                 const LoadOptions& options) {
   if (options.sparse.topk) config.sparse.topk = *options.sparse.topk;
   if (options.sparse.query_topk) config.sparse.query_topk = *options.sparse.query_topk;
   NOSA_RETURN_IF_ERROR(config.sparse.Validate());
@@ -41,7 +51,8 @@ Result<std::shared_ptr<const Model>> Model::Make(schema::ModelConfig config, std
 
 Result<std::shared_ptr<const Model>> Model::Load(const std::filesystem::path& directory, const LoadOptions& options) {
   NOSA_ASSIGN_OR_RETURN(schema::ModelConfig config, schema::ReadModelConfig(directory));
-  NOSA_ASSIGN_OR_RETURN(const std::shared_ptr<const io::Safetensors> checkpoint, io::Safetensors::OpenDirectory(directory));
+  NOSA_ASSIGN_OR_RETURN(const std::shared_ptr<const io::Safetensors> checkpoint,
+                        io::Safetensors::OpenDirectory(directory));
   NOSA_RETURN_IF_ERROR(schema::ValidateTensors(*checkpoint, &config));
   return Make(std::move(config), MakeCheckpointSource(checkpoint), options);
 }
@@ -58,8 +69,13 @@ Result<std::shared_ptr<const Model>> Model::Open(const std::string& name, const 
 }
 
 kv::BlockLayout Model::block_layout() const {
-  return {.layers = config_.num_layers, .kv_heads = config_.num_kv_heads, .block_size = attention_.block_size,
-          .k_dim = config_.head_dim, .v_dim = config_.head_dim, .dtype = dtype_, .has_importance = config_.has_importance};
+  return {.layers = config_.num_layers,
+          .kv_heads = config_.num_kv_heads,
+          .block_size = attention_.block_size,
+          .k_dim = config_.head_dim,
+          .v_dim = config_.head_dim,
+          .dtype = dtype_,
+          .has_importance = config_.has_importance};
 }
 
 kv::SequenceNeeds Model::SequenceNeeds(int max_tokens) const {

@@ -57,7 +57,8 @@ class Model {
 
  private:
   Model() = default;
-  static Result<std::shared_ptr<const Model>> Make(schema::ModelConfig config, std::shared_ptr<WeightSource> weights, const LoadOptions& options);
+  static Result<std::shared_ptr<const Model>> Make(schema::ModelConfig config, std::shared_ptr<WeightSource> weights,
+                                                   const LoadOptions& options);
 
   schema::ModelConfig config_;
   attention::AttentionConfig attention_;

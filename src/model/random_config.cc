@@ -13,7 +13,8 @@ struct RandomShape {
 };
 
 // Group size 16, head size 128 and vocabulary as the published NOSA models have them; 2 KV heads throughout.
-constexpr std::array<RandomShape, 3> kShapes = {{{"1b", 24, 2048, 32, 5632}, {"3b", 28, 3072, 32, 8192}, {"8b", 32, 4096, 32, 14336}}};
+constexpr std::array<RandomShape, 3> kShapes = {
+    {{"1b", 24, 2048, 32, 5632}, {"3b", 28, 3072, 32, 8192}, {"8b", 32, 4096, 32, 14336}}};
 
 }  // namespace
 

@@ -10,8 +10,8 @@
 
 namespace nosa::model {
 
-// "8b": the NOSA-8B shape (32 layers, hidden 4096, 32 heads, 2 KV heads, head size 128, SwiGLU 14336, vocabulary 73,448);
-// "3b" and "1b" in proportion. kInvalidArgument lists the names.
+// "8b": the NOSA-8B shape (32 layers, hidden 4096, 32 heads, 2 KV heads, head size 128, SwiGLU 14336, vocabulary
+// 73,448); "3b" and "1b" in proportion. kInvalidArgument lists the names.
 Result<schema::ModelConfig> RandomConfig(std::string_view shape);
 std::vector<std::string> RandomConfigNames();
 

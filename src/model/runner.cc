@@ -4,11 +4,11 @@
 
 namespace nosa::model {
 
-Result<std::unique_ptr<Runner>> Runner::Create(std::shared_ptr<const Model> model, const AttentionOptions& options, kv::KvStore* store,
-                                               ops::Backend* backend) {
+Result<std::unique_ptr<Runner>> Runner::Create(std::shared_ptr<const Model> model, const AttentionOptions& options,
+                                               kv::KvStore* store, ops::Backend* backend) {
   std::unique_ptr<Runner> runner(new Runner(std::move(model), store, backend));
-  NOSA_ASSIGN_OR_RETURN(runner->attention_,
-                        attention::AttentionRunner::Create(runner->model_->attention_config(), options, store, backend));
+  NOSA_ASSIGN_OR_RETURN(runner->attention_, attention::AttentionRunner::Create(runner->model_->attention_config(),
+                                                                               options, store, backend));
   return runner;
 }
 

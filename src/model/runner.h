@@ -26,13 +26,14 @@ struct PassRows {
 class Runner {
  public:
   // Fails as AttentionRunner::Create. `store` and `backend` outlive the runner.
-  static Result<std::unique_ptr<Runner>> Create(std::shared_ptr<const Model> model, const AttentionOptions& options, kv::KvStore* store,
-                                                ops::Backend* backend);
+  static Result<std::unique_ptr<Runner>> Create(std::shared_ptr<const Model> model, const AttentionOptions& options,
+                                                kv::KvStore* store, ops::Backend* backend);
 
   // One pass that appends the rows to their sequences: all of them, or none when it fails. `prefill`: a prompt chunk,
   // else single steps of many sequences, in which no sequence's bits depend on the others. logits [n, vocab] f32: of
   // the last n rows. `record`, when not null, gets the selection of every row.
-  // kDataLoss, kIo or kResourceExhausted from the cold tier: call Restore on every sequence of the pass before the next one.
+  // kDataLoss, kIo or kResourceExhausted from the cold tier: call Restore on every sequence of the pass before the next
+  // one.
   Status Forward(std::span<const PassRows> rows, bool prefill, TensorView logits, SelectionRecord* record = nullptr);
 
   // After a sequence was truncated or a pass with it failed: makes its summaries fit its length again. Fails as

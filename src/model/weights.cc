@@ -22,11 +22,13 @@ class CheckpointSource final : public WeightSource {
   Result<ConstTensorView> Get(std::string_view name, const Shape& shape, DType dtype) override {
     NOSA_ASSIGN_OR_RETURN(const ConstTensorView tensor, checkpoint_->Get(name));
     if (!(tensor.shape() == shape)) {
-      return InvalidArgument("expected {} {}, found {} in {}", name, shape.ToString(), tensor.shape().ToString(), checkpoint_->FileOf(name));
+      return InvalidArgument("expected {} {}, found {} in {}", name, shape.ToString(), tensor.shape().ToString(),
+                             checkpoint_->FileOf(name));
     }
     if (tensor.dtype() == dtype) return tensor;
     if (tensor.dtype() != DType::kF32 && tensor.dtype() != DType::kBF16) {
-      return Unimplemented("{} is {} in {}; f32 and bf16 are supported", name, DTypeName(tensor.dtype()), checkpoint_->FileOf(name));
+      return Unimplemented("{} is {} in {}; f32 and bf16 are supported", name, DTypeName(tensor.dtype()),
+                           checkpoint_->FileOf(name));
     }
     const auto known = copies_.find(std::string(name));
     if (known != copies_.end()) return ConstTensorView(known->second.View(dtype, shape));
@@ -77,7 +79,8 @@ class RandomSource final : public WeightSource {
     const float scale = is_vector ? 0.05f : 1.0f / std::sqrt(static_cast<float>(shape[1]));
     const Philox rng(seed_, Hash64(std::as_bytes(std::span(name.data(), name.size()))));
     const size_t period = std::min(n, kPeriod);
-    for (size_t i = 0; i < period; ++i) StoreFloat(buffer->data(), dtype, i, (is_vector ? 1.0f : 0.0f) + rng.Normal(i) * scale);
+    for (size_t i = 0; i < period; ++i)
+      StoreFloat(buffer->data(), dtype, i, (is_vector ? 1.0f : 0.0f) + rng.Normal(i) * scale);
     const size_t chunk = period * DTypeBytes(dtype);
     for (size_t at = chunk; at < buffer->size(); at += chunk) {
       std::memcpy(buffer->data() + at, buffer->data(), std::min(chunk, buffer->size() - at));

@@ -13,7 +13,8 @@
 
 namespace nosa::model {
 
-// Hands out tensors in the type they will be computed in. Views live as long as the source. Not thread-safe: used at load.
+// Hands out tensors in the type they will be computed in. Views live as long as the source. Not thread-safe: used at
+// load.
 class WeightSource {
  public:
   virtual ~WeightSource() = default;

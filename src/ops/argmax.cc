@@ -7,9 +7,11 @@ namespace nosa::ops {
 void Check(const ArgmaxArgs& args) {
   CheckRank(args.logits, "argmax: logits", 2);
   CheckView(args.logits, "argmax: logits", DType::kF32, args.logits.shape());
-  NOSA_CHECK(static_cast<int64_t>(args.ids.size()) == args.logits.dim(0), "argmax: expected {} ids for logits {}, found {}",
-             args.logits.dim(0), args.logits.shape().ToString(), args.ids.size());
-  NOSA_CHECK(args.logits.dim(1) > 0 || args.ids.empty(), "argmax: logits {} have no largest", args.logits.shape().ToString());
+  NOSA_CHECK(static_cast<int64_t>(args.ids.size()) == args.logits.dim(0),
+             "argmax: expected {} ids for logits {}, found {}", args.logits.dim(0), args.logits.shape().ToString(),
+             args.ids.size());
+  NOSA_CHECK(args.logits.dim(1) > 0 || args.ids.empty(), "argmax: logits {} have no largest",
+             args.logits.shape().ToString());
 }
 
 OpCost Cost(const ArgmaxArgs& args) {

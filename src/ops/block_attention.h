@@ -21,7 +21,8 @@ struct AttentionTile {
 };
 
 // Attention of query rows to blocks, as partial states. For each tile, in order, and each of its refs (row r, state t):
-// over the block's tokens j < tokens with first_pos + j <= positions[r] (causal), for the g heads h of the tile's KV head,
+// over the block's tokens j < tokens with first_pos + j <= positions[r] (causal), for the g heads h of the tile's KV
+// head,
 //   logit[j] = q[r, h] . k[j] * scale + s[j],
 //   states[t, h] = merge(states[t, h], partial over this block).
 // A part is always one block, computed from its own maximum, so the bits do not depend on how tiles were put into
@@ -31,16 +32,16 @@ struct BlockAttentionArgs {
     int32_t row = 0;
     int32_t state = 0;
   };
-  ConstTensorView q;                     // [R, H, D] f32
-  std::span<const int32_t> positions;    // [R] tokens
+  ConstTensorView q;                   // [R, H, D] f32
+  std::span<const int32_t> positions;  // [R] tokens
   std::span<const AttentionTile> tiles;
   std::span<const Ref> refs;
   // Tiles of group i are tiles[groups[i] .. groups[i + 1]): run in order by one thread; groups run side by side and
   // must not share a state.
-  std::span<const int32_t> groups;       // [groups + 1]
+  std::span<const int32_t> groups;  // [groups + 1]
   PartialStates states;
-  DType dtype = DType::kF32;             // of k and v: f32 or bf16
-  int block_size = 0;                    // rows of k and v, tokens
+  DType dtype = DType::kF32;  // of k and v: f32 or bf16
+  int block_size = 0;         // rows of k and v, tokens
   float scale = 1.0f;
 };
 

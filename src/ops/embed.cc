@@ -10,7 +10,8 @@ void Check(const EmbedArgs& args) {
   const int64_t vocab = args.table.dim(0);
   CheckView(args.y, "embed: y", DType::kF32, {static_cast<int64_t>(args.ids.size()), args.table.dim(1)});
   for (size_t m = 0; m < args.ids.size(); ++m) {
-    NOSA_CHECK(args.ids[m] >= 0 && args.ids[m] < vocab, "embed: ids[{}] is {}, the table has {} rows", m, args.ids[m], vocab);
+    NOSA_CHECK(args.ids[m] >= 0 && args.ids[m] < vocab, "embed: ids[{}] is {}, the table has {} rows", m, args.ids[m],
+               vocab);
   }
 }
 

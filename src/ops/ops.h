@@ -6,13 +6,13 @@
 
 namespace nosa::ops {
 
-#define NOSA_OP(name, Args)                                                 \
-  /* Ends the program when the arguments break the contract of the op. */  \
-  void Check(const Args& args);                                             \
-  OpCost Cost(const Args& args);                                            \
-  inline void name(Backend& backend, Stream stream, const Args& args) {     \
-    Check(args);                                                            \
-    backend.table().name(backend, stream, args);                            \
+#define NOSA_OP(name, Args)                                               \
+  /* Ends the program when the arguments break the contract of the op. */ \
+  void Check(const Args& args);                                           \
+  OpCost Cost(const Args& args);                                          \
+  inline void name(Backend& backend, Stream stream, const Args& args) {   \
+    Check(args);                                                          \
+    backend.table().name(backend, stream, args);                          \
   }
 #include "ops/ops.def"
 #undef NOSA_OP

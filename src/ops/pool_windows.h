@@ -35,11 +35,11 @@ struct PoolWindowsArgs {
   std::span<const KvRow> rows;          // [tokens * G] as in StoreKvArgs
   std::span<const WindowState> states;  // [segments * G]
   int kv_heads = 0;
-  int head_dim = 0;                     // D
-  int kernel_size = 0;                  // ks, a multiple of kernel_stride
-  int kernel_stride = 0;                // st
-  DType kv_dtype = DType::kF32;         // of rows
-  DType summary_dtype = DType::kF32;    // of keys: f32 or bf16
+  int head_dim = 0;                   // D
+  int kernel_size = 0;                // ks, a multiple of kernel_stride
+  int kernel_stride = 0;              // st
+  DType kv_dtype = DType::kF32;       // of rows
+  DType summary_dtype = DType::kF32;  // of keys: f32 or bf16
 };
 
 }  // namespace nosa::ops

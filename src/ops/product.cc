@@ -14,8 +14,8 @@ void Check(const ProductArgs& args) {
     if (args.x.empty() || term.y.empty()) continue;
     const std::byte* x_end = args.x.row_bytes(args.x.rows() - 1) + args.x.dim(1) * static_cast<int64_t>(sizeof(float));
     const std::byte* y_end = term.y.row_bytes(term.y.rows() - 1) + term.y.dim(1) * static_cast<int64_t>(sizeof(float));
-    NOSA_CHECK(y_end <= args.x.bytes() || x_end <= term.y.bytes(), "product: y {} overlaps x {}", term.y.shape().ToString(),
-               args.x.shape().ToString());
+    NOSA_CHECK(y_end <= args.x.bytes() || x_end <= term.y.bytes(), "product: y {} overlaps x {}",
+               term.y.shape().ToString(), args.x.shape().ToString());
   }
 }
 

@@ -24,8 +24,8 @@ struct ProductArgs {
     kBatched,
   };
 
-  ConstTensorView x;             // [M, K] f32
-  std::span<const Term> terms;   // run as one parallel region
+  ConstTensorView x;            // [M, K] f32
+  std::span<const Term> terms;  // run as one parallel region
   Mode mode = Mode::kRowwise;
 };
 

@@ -4,10 +4,10 @@ namespace nosa::ops {
 
 void Check(const ResetStatesArgs& args) {
   const PartialStates& states = args.states;
-  NOSA_CHECK(states.count >= 0 && states.heads > 0 && states.v_dim > 0, "{} states of {} heads of {} channels", states.count,
-             states.heads, states.v_dim);
-  NOSA_CHECK(states.count == 0 || (states.m != nullptr && states.l != nullptr && states.acc != nullptr), "{} states have no memory",
-             states.count);
+  NOSA_CHECK(states.count >= 0 && states.heads > 0 && states.v_dim > 0, "{} states of {} heads of {} channels",
+             states.count, states.heads, states.v_dim);
+  NOSA_CHECK(states.count == 0 || (states.m != nullptr && states.l != nullptr && states.acc != nullptr),
+             "{} states have no memory", states.count);
 }
 
 OpCost Cost(const ResetStatesArgs& args) {

@@ -13,7 +13,8 @@ void Check(const SoftmaxArgs& args) {
 
 OpCost Cost(const SoftmaxArgs& args) {
   // An exponential counts as one operation.
-  return {.bytes = ViewBytes(args.x) + ViewBytes(args.y), .flops = 5.0 * static_cast<double>(args.x.shape().elements())};
+  return {.bytes = ViewBytes(args.x) + ViewBytes(args.y),
+          .flops = 5.0 * static_cast<double>(args.x.shape().elements())};
 }
 
 }  // namespace nosa::ops

@@ -7,7 +7,8 @@ void Check(const TopkBlocksArgs& args) {
   for (const TopkBlocksArgs::Row& row : args.rows) {
     NOSA_CHECK(row.blocks >= 0, "a row of {} blocks", row.blocks);
     if (row.blocks == 0) continue;
-    NOSA_CHECK(row.scores != nullptr && row.mask != nullptr, "a row of {} blocks has no {}", row.blocks, row.scores ? "mask" : "scores");
+    NOSA_CHECK(row.scores != nullptr && row.mask != nullptr, "a row of {} blocks has no {}", row.blocks,
+               row.scores ? "mask" : "scores");
     const int used = row.blocks % 64;
     const uint64_t last = row.mask[(row.blocks - 1) / 64];
     NOSA_CHECK(used == 0 || last >> used == 0, "the mask of {} blocks holds {:#x} in its last word", row.blocks, last);

@@ -9,8 +9,8 @@
 namespace nosa::ops {
 
 // Fills a set of blocks up to k members. Bit b of `mask` (word b / 64, bit b % 64) says that block b is in the set;
-// members on entry stay (they count as +inf) and count towards k. The rest is filled with the blocks b < blocks of highest score,
-// ties to the lower index, -inf included last. With blocks <= k every block joins. Scores are not NaN.
+// members on entry stay (they count as +inf) and count towards k. The rest is filled with the blocks b < blocks of
+// highest score, ties to the lower index, -inf included last. With blocks <= k every block joins. Scores are not NaN.
 struct TopkBlocksArgs {
   struct Row {
     const float* scores = nullptr;  // [blocks] f32

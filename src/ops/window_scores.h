@@ -21,7 +21,7 @@ struct WindowScoresArgs {
   DType summary_dtype = DType::kF32;
   float scale = 1.0f;
   int kv_heads = 0;
-  TensorView p;                         // [R, G, Wmax] f32, Wmax a multiple of kWindowTile and >= every windows
+  TensorView p;  // [R, G, Wmax] f32, Wmax a multiple of kWindowTile and >= every windows
 };
 
 }  // namespace nosa::ops

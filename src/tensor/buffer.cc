@@ -1,6 +1,7 @@
 #include "tensor/buffer.h"
 
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <cstdlib>
 #include <cstring>
@@ -24,6 +25,14 @@ Buffer Buffer::Host(size_t bytes, size_t alignment) {
   NOSA_CHECK(data != nullptr, "the system has no {} of memory", FormatByteSize(size));
   std::memset(data, 0, size);
   return Buffer(data, bytes, MemoryKind::kHost, [](void* p, size_t, void*) { std::free(p); });
+}
+
+void DiscardHostPages(MutableBytes bytes) {
+  static const uintptr_t kPage = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
+  const uintptr_t address = reinterpret_cast<uintptr_t>(bytes.data());
+  const uintptr_t begin = RoundUp(address, kPage), end = (address + bytes.size()) / kPage * kPage;
+  // Advice: where the system does not take it, the pages stay.
+  if (begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
 }
 
 TensorView Buffer::View(DType dtype, Shape shape) const {

@@ -67,4 +67,8 @@ class Buffer {
   void* context_ = nullptr;
 };
 
+// Gives the memory under the whole pages of `bytes`, which lie in a Buffer::Host, back to the system. What they held is
+// lost; they take memory again, zeroed, once they are touched.
+void DiscardHostPages(MutableBytes bytes);
+
 }  // namespace nosa

@@ -56,8 +56,8 @@ class BasicTensorView {
   // A mutable view reads as a const one.
   // A template, as otherwise it would be the (deleted) copy constructor of the mutable view.
   template <typename Other>
-    requires(std::is_const_v<Byte> && !std::is_const_v<Other>)
-  BasicTensorView(const BasicTensorView<Other>& other)  // NOLINT: implicit on purpose
+  requires(std::is_const_v<Byte> && !std::is_const_v<Other>)
+      BasicTensorView(const BasicTensorView<Other>& other)  // NOLINT: implicit on purpose
       : data_(other.bytes()), dtype_(other.dtype()), shape_(other.shape()), row_stride_(other.row_stride()) {}
 
   bool empty() const { return data_ == nullptr || shape_.elements() == 0; }

@@ -22,8 +22,11 @@ std::vector<std::string> Split(const AddedTokenMatcher& matcher, std::string_vie
 }
 
 TEST(AddedTokens, LongestOfTheLeftmost) {
-  const AddedTokenMatcher m({{.id = 1, .content = "ab"}, {.id = 2, .content = "abcd"}, {.id = 3, .content = "bcde"},
-                             {.id = 4, .content = "ab"}, {.id = 5, .content = ""}});
+  const AddedTokenMatcher m({{.id = 1, .content = "ab"},
+                             {.id = 2, .content = "abcd"},
+                             {.id = 3, .content = "bcde"},
+                             {.id = 4, .content = "ab"},
+                             {.id = 5, .content = ""}});
   EXPECT_THAT(Split(m, "abcde"), ElementsAre("#2", "e"));
   EXPECT_THAT(Split(m, "xabcbcde"), ElementsAre("x", "#1", "c", "#3"));
   EXPECT_THAT(Split(m, "abab"), ElementsAre("#1", "#1"));
@@ -39,7 +42,8 @@ TEST(AddedTokens, SpecialOnesAreTextWhenSkipped) {
 }
 
 TEST(AddedTokens, StripAndSingleWord) {
-  const AddedTokenMatcher m({{.id = 1, .content = "<l>", .lstrip = true}, {.id = 2, .content = "<r>", .rstrip = true},
+  const AddedTokenMatcher m({{.id = 1, .content = "<l>", .lstrip = true},
+                             {.id = 2, .content = "<r>", .rstrip = true},
                              {.id = 3, .content = "w", .single_word = true}});
   EXPECT_THAT(Split(m, "a \u3000<l> b"), ElementsAre("a", "#1", " b"));
   EXPECT_THAT(Split(m, "a <r>\u2003 b"), ElementsAre("a ", "#2", "b"));

@@ -31,7 +31,8 @@ TEST(Normalizer, NewerCharactersStayWhereTheyAre) {
 
 // The runs we sort ourselves come out as ICU sorts them, on both sides of the length where we begin.
 TEST(Normalizer, LongRunsEqualShortOnes) {
-  const std::string units[] = {"\u0301\u0316", "\u0F73", "\u0344\u0323", "\uFF9E\u0301", "\u0327\u0345\u0301\u0316\u0F72"};
+  const std::string units[] = {"\u0301\u0316", "\u0F73", "\u0344\u0323", "\uFF9E\u0301",
+                               "\u0327\u0345\u0301\u0316\u0F72"};
   for (const std::string_view name : {"NFC", "NFD", "NFKC", "NFKD"}) {
     UErrorCode error = U_ZERO_ERROR;
     const bool k = name[2] == 'K';
@@ -57,7 +58,8 @@ TEST(Normalizer, NoMarkDecomposesToAStarter) {
   for (UChar32 c = 0; c < 0x110000; ++c) {
     icu::UnicodeString d;
     if (!form->getDecomposition(c, d) || form->getCombiningClass(d.char32At(0)) == 0) continue;
-    for (int32_t i = 0; i < d.length(); i = d.moveIndex32(i, 1)) ASSERT_NE(form->getCombiningClass(d.char32At(i)), 0) << c;
+    for (int32_t i = 0; i < d.length(); i = d.moveIndex32(i, 1))
+      ASSERT_NE(form->getCombiningClass(d.char32At(i)), 0) << c;
   }
 }
 

@@ -42,7 +42,8 @@ class Builder {
         continue;
       }
       const io::Json* token = Find(piece, "SpecialToken");
-      if (token == nullptr) return InvalidArgument("{}.single: expected SpecialToken or Sequence, found another", field);
+      if (token == nullptr)
+        return InvalidArgument("{}.single: expected SpecialToken or Sequence, found another", field);
       NOSA_RETURN_IF_ERROR(AppendIds(config, *token, field, texts == 0 ? &before : &after));
       if (before.size() + after.size() + out_.before.size() + out_.after.size() > kMaxTokens)
         return InvalidArgument("{}.single: more than {} tokens", field, kMaxTokens);
@@ -55,8 +56,7 @@ class Builder {
 
   Status AppendIds(const io::Json& config, const io::Json& token, std::string_view field, std::vector<TokenId>* out) {
     const io::Json* name = Find(token, "id");
-    if (name == nullptr || !name->is_string())
-      return InvalidArgument("{}.single: a SpecialToken without an id", field);
+    if (name == nullptr || !name->is_string()) return InvalidArgument("{}.single: a SpecialToken without an id", field);
     const auto& text = name->get_ref<const std::string&>();
     const io::Json* known = Find(config, "special_tokens");
     const io::Json* entry = known ? Find(*known, text) : nullptr;
@@ -66,9 +66,10 @@ class Builder {
     for (const io::Json& id : *ids) {
       const bool fits = id.is_number_unsigned() && id.get<uint64_t>() <= static_cast<uint64_t>(kMaxTokenId);
       if (!fits || vocabulary_.Find(id.get<TokenId>()) == nullptr)
-        return InvalidArgument("{}.special_tokens: \"{}\" has an id that is not in the vocabulary, whose ids "
-                               "are below {}",
-                               field, text, vocabulary_.size());
+        return InvalidArgument(
+            "{}.special_tokens: \"{}\" has an id that is not in the vocabulary, whose ids "
+            "are below {}",
+            field, text, vocabulary_.size());
       out->push_back(id.get<TokenId>());
     }
     return Status::Ok();

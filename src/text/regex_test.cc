@@ -26,7 +26,10 @@ std::vector<std::string> Matches(std::string_view pattern, std::string_view text
 // Each of these means something else to PCRE2 as it stands; the expected values are Oniguruma's.
 TEST(Regex, MeansWhatItMeansInRuby) {
   EXPECT_THAT(Matches(R"(\h)", "a b z"), ElementsAre("a", "b"));
-  EXPECT_THAT(Matches(R"(\v)", "a\x0b" "b\x0c"), ElementsAre("\x0b"));
+  EXPECT_THAT(Matches(R"(\v)",
+                      "a\x0b"
+                      "b\x0c"),
+              ElementsAre("\x0b"));
   EXPECT_THAT(Matches(R"(\s)", "a\u180Eb\u2003"), ElementsAre("\u2003"));
   EXPECT_THAT(Matches(R"([^\S])", "a\u180Eb\u2003"), ElementsAre("\u2003"));
   EXPECT_THAT(Matches(R"(\w+)", "e\u0301_ \u00B2\u203F"), ElementsAre("e\u0301_", "\u00B2\u203F"));

@@ -12,8 +12,10 @@ namespace {
 constexpr std::string_view kText = "hello I'm 12\r\n  <s></s><x> e\u0301 \u4F60\xFF";
 
 // Pieces that make other valid files more often than random bytes do.
-constexpr std::string_view kPieces[] = {"null", "true", "[]", "{}", "-1", "1e99", "4194303", "9223372036854775808", "\"\"",
-                                        "\"Split\"", "\"Digits\"", "\"Sequence\"", "\"NFKD\"", "\\u0000", "0", "\"h\"", ","};
+constexpr std::string_view kPieces[] = {
+    "null", "true",      "[]",         "{}",           "-1",       "1e99",    "4194303", "9223372036854775808",
+    "\"\"", "\"Split\"", "\"Digits\"", "\"Sequence\"", "\"NFKD\"", "\\u0000", "0",       "\"h\"",
+    ","};
 
 std::string Mutate(std::string json, uint64_t seed) {
   const Philox rng(seed);

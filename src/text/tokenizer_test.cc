@@ -151,7 +151,9 @@ TEST(StreamingDetokenizer, HoldsBackPartsOfCharacters) {
   EXPECT_EQ(stream.Push(0x98), "");
   EXPECT_EQ(stream.Push(0x80), "\U0001F600");
   EXPECT_EQ(stream.Push(0xE2), "");
-  EXPECT_EQ(stream.Push('a'), "\uFFFD" "a");
+  EXPECT_EQ(stream.Push('a'),
+            "\uFFFD"
+            "a");
   EXPECT_EQ(stream.Push(0xFF), "\uFFFD");
   EXPECT_EQ(stream.Push(99999), "");
   EXPECT_EQ(stream.Push(0xE2), "");

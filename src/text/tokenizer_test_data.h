@@ -20,8 +20,8 @@ inline io::Json SmallTokenizer() {
   vocab["ll"] = 257;
   vocab["hell"] = 258;
   const auto added = [](int id, const char* content, bool special) {
-    return io::Json{{"id", id}, {"content", content}, {"special", special}, {"normalized", false},
-                    {"lstrip", false}, {"rstrip", false}, {"single_word", false}};
+    return io::Json{{"id", id},        {"content", content}, {"special", special},  {"normalized", false},
+                    {"lstrip", false}, {"rstrip", false},    {"single_word", false}};
   };
   io::Json out;
   out["added_tokens"] = {added(259, "<s>", true), added(260, "</s>", true), added(261, "<x>", false)};

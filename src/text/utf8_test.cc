@@ -16,10 +16,19 @@ std::string Repair(std::string_view bytes) {
 // One U+FFFD per maximal subpart: the examples of the Unicode standard, section 3.9, tables 3-8 to 3-11.
 TEST(Utf8, ReplacesAsTheStandardSays) {
   const std::string r(kReplacementCharacter);
-  EXPECT_EQ(Repair("\xC0\xAF\xE0\x80\xBF\xF0\x81\x82" "A"), r + r + r + r + r + r + r + r + "A");
-  EXPECT_EQ(Repair("\xED\xA0\x80\xED\xBF\xBF\xED\xAF" "A"), r + r + r + r + r + r + r + r + "A");
-  EXPECT_EQ(Repair("\xF4\x91\x92\x93\xFF" "A\x80\xBF" "B"), r + r + r + r + r + "A" + r + r + "B");
-  EXPECT_EQ(Repair("\xE1\x80\xE2\xF0\x91\x92\xF1\xBF" "A"), r + r + r + r + "A");
+  EXPECT_EQ(Repair("\xC0\xAF\xE0\x80\xBF\xF0\x81\x82"
+                   "A"),
+            r + r + r + r + r + r + r + r + "A");
+  EXPECT_EQ(Repair("\xED\xA0\x80\xED\xBF\xBF\xED\xAF"
+                   "A"),
+            r + r + r + r + r + r + r + r + "A");
+  EXPECT_EQ(Repair("\xF4\x91\x92\x93\xFF"
+                   "A\x80\xBF"
+                   "B"),
+            r + r + r + r + r + "A" + r + r + "B");
+  EXPECT_EQ(Repair("\xE1\x80\xE2\xF0\x91\x92\xF1\xBF"
+                   "A"),
+            r + r + r + r + "A");
 }
 
 TEST(Utf8, EveryCharacterComesBack) {
@@ -41,9 +50,14 @@ TEST(Utf8, EveryCharacterComesBack) {
 TEST(Utf8, HoldsBackOnlyWhatMayBecomeACharacter) {
   std::string out;
   EXPECT_EQ(AppendWellFormed("ab\xF0\x9F\x98", true, &out), 2u);
-  EXPECT_EQ(AppendWellFormed("\xF0\x9F" "c", true, &out), 3u);
+  EXPECT_EQ(AppendWellFormed("\xF0\x9F"
+                             "c",
+                             true, &out),
+            3u);
   EXPECT_EQ(AppendWellFormed("\xFF", true, &out), 1u);
-  EXPECT_EQ(out, "ab\xEF\xBF\xBD" "c\xEF\xBF\xBD");
+  EXPECT_EQ(out,
+            "ab\xEF\xBF\xBD"
+            "c\xEF\xBF\xBD");
 }
 
 TEST(ByteLevel, EveryByteComesBack) {

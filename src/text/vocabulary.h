@@ -18,8 +18,8 @@ inline constexpr int64_t kMaxTokenId = (int64_t{1} << 22) - 1;
 class Vocabulary {
  public:
   struct Token {
-    std::string name;       // as tokenizer.json writes it
-    std::string bytes;      // what it decodes to
+    std::string name;   // as tokenizer.json writes it
+    std::string bytes;  // what it decodes to
     bool special = false;
     bool in_model = false;  // BPE may produce it; false for tokens that are only added
   };

@@ -29,7 +29,7 @@ def read_safetensors(path):
 class HelpTest(ProgramTest):
     def test_help_names_every_command_and_every_command_has_help(self):
         text = self.succeed("--help").stdout
-        for command in ("generate", "trace", "inspect"):
+        for command in ("demo", "generate", "trace", "inspect"):
             self.assertRegex(text, rf"(?m)^  {command} ")
             self.assertIn("--model", self.succeed(command, "--help").stdout)
 

@@ -1,5 +1,5 @@
-// Answers as a user of the engine gets them: draws that repeat, text that stops where it should, and cancelling, which gives
-// everything back.
+// Answers as a user of the engine gets them: draws that repeat, text that stops where it should, and cancelling, which
+// gives everything back.
 #include <set>
 
 #include "kv/tier.h"
@@ -10,7 +10,8 @@ namespace {
 
 Request Sampled(uint64_t seed) {
   Request request = {.prompt = RandomPrompt(300, 21), .max_tokens = 24, .ignore_eos = true};
-  request.sampling = {.temperature = 1.0f, .top_k = 200, .top_p = 0.95f, .min_p = 0.001f, .repetition_penalty = 1.1f, .seed = seed};
+  request.sampling = {
+      .temperature = 1.0f, .top_k = 200, .top_p = 0.95f, .min_p = 0.001f, .repetition_penalty = 1.1f, .seed = seed};
   return request;
 }
 
@@ -27,15 +28,20 @@ TEST(Sampling, TheSameSeedDrawsTheSameTokensInAnyCompany) {
   for (const uint64_t seed : {1u, 2u, 3u}) ids.push_back(*crowd.engine->Submit(Sampled(seed)));
   (void)*crowd.engine->Submit({.prompt = RandomPrompt(700, 22), .max_tokens = 5, .ignore_eos = true});
   RunAll(*crowd.engine);
-  for (size_t i = 0; i < ids.size(); ++i) EXPECT_EQ(crowd.engine->result(ids[i]).ids, expected[i]) << "in company, request " << i;
+  for (size_t i = 0; i < ids.size(); ++i)
+    EXPECT_EQ(crowd.engine->result(ids[i]).ids, expected[i]) << "in company, request " << i;
 }
 
-// Answers with text: what came piece by piece is the result's, and ends before the first stop string, wherever token borders are.
+// Answers with text: what came piece by piece is the result's, and ends before the first stop string, wherever token
+// borders are.
 TEST(Stop, StringsAcrossTokenBorders) {
   RigOptions options;
   options.tokenizer = true;
   const Rig rig = MakeRig(std::move(options));
-  const Request free = {.prompt = RandomPrompt(200, 23), .sampling = {.temperature = 1.5f, .seed = 5}, .max_tokens = 40, .ignore_eos = true};
+  const Request free = {.prompt = RandomPrompt(200, 23),
+                        .sampling = {.temperature = 1.5f, .seed = 5},
+                        .max_tokens = 40,
+                        .ignore_eos = true};
   const Outcome whole = RunRequest(*rig.engine, free);
   const std::string& text = whole.result.text;
   ASSERT_GT(text.size(), 40u);
@@ -88,7 +94,10 @@ TEST(Cancel, InEveryPhaseGivesEverythingBack) {
         EXPECT_EQ(events[0].reason, FinishReason::kCancelled);
         EXPECT_FALSE(engine.HasWork());
         if (keep_open) {  // it may go on where it was, and be given up again
-          EXPECT_TRUE(engine.Continue(id, static_cast<int>(engine.tokens(id).size()), {5}, {.max_tokens = 2, .ignore_eos = true}).ok());
+          EXPECT_TRUE(
+              engine
+                  .Continue(id, static_cast<int>(engine.tokens(id).size()), {5}, {.max_tokens = 2, .ignore_eos = true})
+                  .ok());
           RunAll(engine);
           EXPECT_EQ(engine.result(id).ids.size(), 2u);
         }

@@ -8,7 +8,8 @@ std::vector<Request> MixedRequests() {
   std::vector<Request> requests;
   const std::vector<int> lengths = {1, 63, 64, 65, 513, 1200, 31};
   for (size_t i = 0; i < lengths.size(); ++i) {
-    Request request = {.prompt = RandomPrompt(lengths[i], i), .max_tokens = 12 + 5 * static_cast<int>(i), .ignore_eos = true};
+    Request request = {
+        .prompt = RandomPrompt(lengths[i], i), .max_tokens = 12 + 5 * static_cast<int>(i), .ignore_eos = true};
     if (i % 2 == 1) request.sampling = {.temperature = 0.9f, .top_k = 50, .top_p = 0.95f, .seed = i};
     requests.push_back(std::move(request));
   }
@@ -61,7 +62,8 @@ TEST(Submit, RefusesWhatCannotBeAnswered) {
   EXPECT_EQ(rig.engine->Submit({.prompt = {}}).status().code(), StatusCode::kInvalidArgument);
   EXPECT_THAT(std::string(rig.engine->Submit({.prompt = {1, 9000}}).status().message()),
               testing::AllOf(testing::HasSubstr("9000"), testing::HasSubstr("8192")));
-  EXPECT_THAT(std::string(rig.engine->Submit({.prompt = std::vector<TokenId>(40000, 5)}).status().message()), testing::HasSubstr("32768"));
+  EXPECT_THAT(std::string(rig.engine->Submit({.prompt = std::vector<TokenId>(40000, 5)}).status().message()),
+              testing::HasSubstr("32768"));
   EXPECT_FALSE(rig.engine->Submit({.prompt = {5}, .stop = {"x"}}).ok()) << "stop strings need a tokenizer";
 }
 

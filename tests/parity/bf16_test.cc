@@ -17,8 +17,11 @@ Outcome RunGolden(DType dtype, const std::string& attention) {
   options.load.dtype = dtype;
   options.engine.attention.selector = attention;
   const Rig rig = MakeRig(std::move(options));
-  return RunRequest(*rig.engine, {.prompt = {prompt.row<TokenId>(0), prompt.row<TokenId>(0) + prompt.shape().elements()}, .max_tokens = 1,
-                                  .ignore_eos = true, .prompt_logits = kPositions});
+  return RunRequest(*rig.engine,
+                    {.prompt = {prompt.row<TokenId>(0), prompt.row<TokenId>(0) + prompt.shape().elements()},
+                     .max_tokens = 1,
+                     .ignore_eos = true,
+                     .prompt_logits = kPositions});
 }
 
 struct Moments {
@@ -45,16 +48,17 @@ Moments Measure(const Outcome& f32, const Outcome& bf16) {
   return m;
 }
 
-// The weights are bf16 as stored, so only activations round. bf16 keeps 8 bits: a value within [1, 2) 2^e moves by at most
-// 2^-8 2^e, evenly spread, so by 2^-8 / sqrt(3) of 2^e and about kUnit of itself in the root mean square (2^e is the value
-// over sqrt(7/3) in that mean, for values spread evenly over the binade).
-// An error of a share e of a hidden state, in no particular direction, moves a logit (a product with a row that itself has
-// no particular direction) by the share e of the logits' spread.
+// The weights are bf16 as stored, so only activations round. bf16 keeps 8 bits: a value within [1, 2) 2^e moves by at
+// most 2^-8 2^e, evenly spread, so by 2^-8 / sqrt(3) of 2^e and about kUnit of itself in the root mean square (2^e is
+// the value over sqrt(7/3) in that mean, for values spread evenly over the binade). An error of a share e of a hidden
+// state, in no particular direction, moves a logit (a product with a row that itself has no particular direction) by
+// the share e of the logits' spread.
 //  - Floor: the head's input is rounded in any case, e = kUnit.
-//  - Ceiling: a layer rounds six things that enter the residual stream: the inputs of q/k/v, of o, of gate/up and of down,
-//    the cached k and the cached v. Each moves its branch by kUnit; a branch is at most about as large as the stream it is
-//    added to; shares in no particular direction add as squares: sqrt(6 layers + 1). Branches are smaller than the stream,
-//    which leaves room for what is not independent.
+//  - Ceiling: a layer rounds six things that enter the residual stream: the inputs of q/k/v, of o, of gate/up and of
+//  down,
+//    the cached k and the cached v. Each moves its branch by kUnit; a branch is at most about as large as the stream it
+//    is added to; shares in no particular direction add as squares: sqrt(6 layers + 1). Branches are smaller than the
+//    stream, which leaves room for what is not independent.
 TEST(Bf16, LogitsMoveAsTheRoundingSays) {
   const double kUnit = 0x1p-8 / std::sqrt(3.0) / std::sqrt(7.0 / 3.0);
   for (const std::string attention : {"nosa", "full"}) {
@@ -62,7 +66,8 @@ TEST(Bf16, LogitsMoveAsTheRoundingSays) {
     ASSERT_EQ(f32.logits.size(), static_cast<size_t>(kPositions));
     const Moments m = Measure(f32, bf16);
     const double floor = kUnit * m.spread, ceiling = std::sqrt(6.0 * 8 + 1) * kUnit * m.spread;
-    std::printf("%s: spread %.2f; rms %.2e in [%.2e, %.2e]; max %.2e\n", attention.c_str(), m.spread, m.difference, floor, ceiling, m.worst);
+    std::printf("%s: spread %.2f; rms %.2e in [%.2e, %.2e]; max %.2e\n", attention.c_str(), m.spread, m.difference,
+                floor, ceiling, m.worst);
     EXPECT_GE(m.difference, floor);
     EXPECT_LE(m.difference, ceiling);
     // 65,536 logits: the largest of as many normal errors is at 4.5 of their deviations; 8, for positions differ.

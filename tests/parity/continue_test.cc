@@ -1,5 +1,5 @@
-// Sequences that are cut and continued: what they answer is what a fresh request with the same tokens answers, also when
-// blocks come back damaged, and one that cannot go on ends alone.
+// Sequences that are cut and continued: what they answer is what a fresh request with the same tokens answers, also
+// when blocks come back damaged, and one that cannot go on ends alone.
 #include "tests/conformance/kv/faulty_tier.h"
 #include "tests/parity/engine_test_util.h"
 
@@ -20,7 +20,8 @@ TEST(Continue, AfterACutAsFromTheStart) {
   const Outcome expected = RunRequest(*fresh.engine, {.prompt = whole, .max_tokens = 80, .ignore_eos = true});
 
   const Rig rig = MakeRig({});
-  const RequestId id = *rig.engine->Submit({.prompt = document, .max_tokens = 0, .keep_open = true, .reserve_tokens = 1500});
+  const RequestId id =
+      *rig.engine->Submit({.prompt = document, .max_tokens = 0, .keep_open = true, .reserve_tokens = 1500});
   RunAll(*rig.engine);
   // The answer seals a block; the cut at 1024, and one inside a sealed block first, must undo that.
   for (const int keep : {1024, 1100, 1024}) {
@@ -36,16 +37,20 @@ TEST(Continue, AfterACutAsFromTheStart) {
   rig.engine->Release(id);
 }
 
-// Wherever the cut falls (each one before the last, so that what is kept is of the document): at 0, at and around block and chunk boundaries, inside chunks, in the answer.
+// Wherever the cut falls (each one before the last, so that what is kept is of the document): at 0, at and around block
+// and chunk boundaries, inside chunks, in the answer.
 TEST(Continue, FromAnyCutAsFromTheStart) {
   const std::vector<TokenId> document = RandomPrompt(1100, 5), question = RandomPrompt(20, 6);
   const Rig fresh = MakeRig({}), rig = MakeRig({});
-  const RequestId id = *rig.engine->Submit({.prompt = document, .max_tokens = 0, .keep_open = true, .reserve_tokens = 1300});
+  const RequestId id =
+      *rig.engine->Submit({.prompt = document, .max_tokens = 0, .keep_open = true, .reserve_tokens = 1300});
   RunAll(*rig.engine);
   for (const int keep : {1100, 1099, 1024, 1023, 700, 513, 512, 64, 63, 1, 0}) {
     const std::vector<TokenId> kept(document.begin(), document.begin() + keep);
-    const Outcome expected = RunRequest(*fresh.engine, {.prompt = Joined(kept, question), .max_tokens = 12, .ignore_eos = true});
-    ASSERT_TRUE(rig.engine->Continue(id, keep, question, {.max_tokens = 12, .ignore_eos = true, .keep_open = true}).ok());
+    const Outcome expected =
+        RunRequest(*fresh.engine, {.prompt = Joined(kept, question), .max_tokens = 12, .ignore_eos = true});
+    ASSERT_TRUE(
+        rig.engine->Continue(id, keep, question, {.max_tokens = 12, .ignore_eos = true, .keep_open = true}).ok());
     RunAll(*rig.engine);
     EXPECT_EQ(rig.engine->tokens(id).size(), static_cast<size_t>(keep) + question.size() + 12);
     EXPECT_EQ(rig.engine->result(id).ids, expected.result.ids) << "kept " << keep;
@@ -68,13 +73,16 @@ struct FaultyRig {
 };
 
 FaultyRig MakeFaultyRig(double budget_factor, int tokens, int sequences = 1) {
-  const auto cold = [] { return std::move(kv::MakeTier("memory", {.location = "", .capacity_bytes = 256 * kMiB})).value(); };
+  const auto cold = [] {
+    return std::move(kv::MakeTier("memory", {.location = "", .capacity_bytes = 256 * kMiB})).value();
+  };
   RigOptions probe;
   probe.engine.cold = cold();
   const Rig first = MakeRig(std::move(probe));
   const std::vector<kv::SequenceNeeds> needs(static_cast<size_t>(sequences), first.model->SequenceNeeds(tokens));
   RigOptions options;
-  options.engine.host_budget_bytes = static_cast<uint64_t>(static_cast<double>(first.engine->store().SmallestBudget(needs)) * budget_factor);
+  options.engine.host_budget_bytes =
+      static_cast<uint64_t>(static_cast<double>(first.engine->store().SmallestBudget(needs)) * budget_factor);
   auto faulty = std::make_unique<kv::FaultyTier>(cold(), 7, kv::FaultPlan{});
   FaultyRig made;
   made.tier = faulty.get();
@@ -87,7 +95,8 @@ FaultyRig MakeFaultyRig(double budget_factor, int tokens, int sequences = 1) {
 TEST(Damage, OfASequenceThatWasContinuedSeveralTimes) {
   const Rig in_ram = MakeRig({});
   const FaultyRig faulty = MakeFaultyRig(2.0, 2400);
-  const Request start = {.prompt = RandomPrompt(2000, 8), .max_tokens = 30, .ignore_eos = true, .keep_open = true, .reserve_tokens = 2400};
+  const Request start = {
+      .prompt = RandomPrompt(2000, 8), .max_tokens = 30, .ignore_eos = true, .keep_open = true, .reserve_tokens = 2400};
   const RequestId a = *in_ram.engine->Submit(start), b = *faulty.rig.engine->Submit(start);
   faulty.tier->plan() = {.corrupt_read = 0.00005, .corrupt_write = 0.003};
   const std::vector<int> keeps = {2030, 1990, 1700, 1717, 1536, 1601};
@@ -110,21 +119,28 @@ TEST(Damage, OfASequenceThatWasContinuedSeveralTimes) {
 TEST(Damage, ACutThatCannotReadItsTailEndsTheSequence) {
   const FaultyRig faulty = MakeFaultyRig(1.0, 1300);
   Engine& engine = *faulty.rig.engine;
-  const RequestId id = *engine.Submit({.prompt = RandomPrompt(512, 3), .max_tokens = 700, .ignore_eos = true, .keep_open = true, .reserve_tokens = 1300});
+  const RequestId id = *engine.Submit({.prompt = RandomPrompt(512, 3),
+                                       .max_tokens = 700,
+                                       .ignore_eos = true,
+                                       .keep_open = true,
+                                       .reserve_tokens = 1300});
   RunAll(engine);
   faulty.tier->plan() = {.fail_read = 1};
   const Status cut = engine.Continue(id, 600, {5}, {.max_tokens = 3, .keep_open = true});
   EXPECT_EQ(cut.code(), StatusCode::kIo);
   EXPECT_EQ(engine.result(id).reason, FinishReason::kError);
   faulty.tier->plan() = {};
-  EXPECT_EQ(engine.Continue(id, 600, {5}, {.max_tokens = 3, .keep_open = true}).code(), StatusCode::kFailedPrecondition);
+  EXPECT_EQ(engine.Continue(id, 600, {5}, {.max_tokens = 3, .keep_open = true}).code(),
+            StatusCode::kFailedPrecondition);
   EXPECT_EQ(engine.store().stats().cold_bytes, 0u);
   engine.Release(id);
 }
 
 // One read that fails in a step of several sequences ends one of them; the others give what they give alone.
 TEST(Damage, AFailedReadEndsOnlyItsOwnSequence) {
-  const auto request = [](uint64_t i) { return Request{.prompt = RandomPrompt(2600, i), .max_tokens = 24, .ignore_eos = true}; };
+  const auto request = [](uint64_t i) {
+    return Request{.prompt = RandomPrompt(2600, i), .max_tokens = 24, .ignore_eos = true};
+  };
   const Rig alone = MakeRig({});
   const FaultyRig faulty = MakeFaultyRig(1.0, 2700, 3);
   std::vector<RequestId> ids;
@@ -135,11 +151,13 @@ TEST(Damage, AFailedReadEndsOnlyItsOwnSequence) {
   }
   std::vector<Event> events;
   const auto all_answer = [&] {
-    return std::all_of(ids.begin(), ids.end(), [&](RequestId id) { return faulty.rig.engine->result(id).ids.size() >= 2; });
+    return std::all_of(ids.begin(), ids.end(),
+                       [&](RequestId id) { return faulty.rig.engine->result(id).ids.size() >= 2; });
   };
   while (!all_answer()) ASSERT_TRUE(faulty.rig.engine->Step(&events).ok());
   const auto failed = [&] {
-    return std::count_if(ids.begin(), ids.end(), [&](RequestId id) { return faulty.rig.engine->result(id).reason == FinishReason::kError; });
+    return std::count_if(ids.begin(), ids.end(),
+                         [&](RequestId id) { return faulty.rig.engine->result(id).reason == FinishReason::kError; });
   };
   // The joint step fails, and then whoever the next failing read belongs to when it goes alone.
   while (faulty.rig.engine->HasWork()) {

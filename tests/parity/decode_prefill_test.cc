@@ -49,7 +49,9 @@ TEST(DecodeEqualsPrefill, ThreeHundredTokens) {
   int different = 0, compared = 0;
   for (int i = 0; i < kGenerated; ++i) {
     const float* expected = logits_buffer.as<float>() + static_cast<size_t>(i) * static_cast<size_t>(vocab);
-    for (int t = 0; t < vocab; ++t) worst = std::max<double>(worst, std::abs(expected[t] - step_logits[static_cast<size_t>(i)][static_cast<size_t>(t)]));
+    for (int t = 0; t < vocab; ++t)
+      worst =
+          std::max<double>(worst, std::abs(expected[t] - step_logits[static_cast<size_t>(i)][static_cast<size_t>(t)]));
     for (size_t layer = 0; layer < record.layers.size(); ++layer) {
       for (int g = 0; g < record.layers[layer].kv_heads(); ++g, ++compared) {
         const auto a = record.layers[layer].Mask(prompt + i, g);

@@ -75,7 +75,8 @@ inline void Collect(const std::vector<Event>& events, Outcome* outcome) {
         auto& heads = position.emplace_back();
         for (int g = 0; g < layer.kv_heads(); ++g) {
           auto& blocks = heads.emplace_back();
-          model::ForEachBit(layer.Mask(event.selection_first_row + static_cast<int>(r), g), [&](int b) { blocks.push_back(b); });
+          model::ForEachBit(layer.Mask(event.selection_first_row + static_cast<int>(r), g),
+                            [&](int b) { blocks.push_back(b); });
         }
       }
     }

@@ -32,15 +32,17 @@ TEST_P(GoldenTest, F32MatchesLogitsSelectionAndGreedyTokens) {
   options.load.dtype = DType::kF32;
   options.engine.attention.selector = GetParam().attention;
   const Rig rig = MakeRig(std::move(options));
-  const Outcome outcome = RunRequest(*rig.engine, {.prompt = Ids("prompt"), .max_tokens = 16, .ignore_eos = true, .prompt_logits = 8,
-                                            .record_selection = true});
+  const Outcome outcome = RunRequest(
+      *rig.engine,
+      {.prompt = Ids("prompt"), .max_tokens = 16, .ignore_eos = true, .prompt_logits = 8, .record_selection = true});
 
   const ConstTensorView expected = Golden(GetParam().attention + ".logits_last8");
   ASSERT_EQ(outcome.logits.size(), 8u);
   double worst = 0;
   for (int64_t r = 0; r < 8; ++r) {
     for (int64_t i = 0; i < expected.dim(1); ++i) {
-      worst = std::max<double>(worst, std::abs(outcome.logits[static_cast<size_t>(r)][static_cast<size_t>(i)] - expected.row<float>(r)[i]));
+      worst = std::max<double>(
+          worst, std::abs(outcome.logits[static_cast<size_t>(r)][static_cast<size_t>(i)] - expected.row<float>(r)[i]));
     }
   }
   RecordProperty("max_logit_difference", std::to_string(worst));
@@ -55,7 +57,8 @@ TEST_P(GoldenTest, F32MatchesLogitsSelectionAndGreedyTokens) {
       for (int64_t b = 0; b < selected.dim(2); ++b) {
         if (selected.row<uint8_t>(layer)[g * selected.dim(2) + b] != 0) blocks.push_back(static_cast<int>(b));
       }
-      EXPECT_EQ(outcome.selected.back()[static_cast<size_t>(layer)][static_cast<size_t>(g)], blocks) << "layer " << layer << " head " << g;
+      EXPECT_EQ(outcome.selected.back()[static_cast<size_t>(layer)][static_cast<size_t>(g)], blocks)
+          << "layer " << layer << " head " << g;
     }
   }
 }

@@ -39,7 +39,13 @@ schema::ModelConfig OneKvHead() {
   config.head_dim = 32;
   config.intermediate_size = 112;
   config.tie_embeddings = true;
-  config.sparse = {.block_size = 16, .kernel_size = 8, .kernel_stride = 4, .init_blocks = 1, .window_size = 32, .topk = 12, .query_topk = 5};
+  config.sparse = {.block_size = 16,
+                   .kernel_size = 8,
+                   .kernel_stride = 4,
+                   .init_blocks = 1,
+                   .window_size = 32,
+                   .topk = 12,
+                   .query_topk = 5};
   return config;
 }
 
@@ -53,9 +59,19 @@ schema::ModelConfig ThreeHeadsEach() {
   config.head_dim = 24;
   config.intermediate_size = 100;
   config.tie_embeddings = false;
-  config.rope = {.theta = 5000.0, .scaling = schema::RopeConfig::Scaling::kLlama3, .factor = 4.0, .low_freq_factor = 1.0,
-                 .high_freq_factor = 4.0, .original_max_position = 256};
-  config.sparse = {.block_size = 32, .kernel_size = 16, .kernel_stride = 8, .init_blocks = 2, .window_size = 64, .topk = 9, .query_topk = 3};
+  config.rope = {.theta = 5000.0,
+                 .scaling = schema::RopeConfig::Scaling::kLlama3,
+                 .factor = 4.0,
+                 .low_freq_factor = 1.0,
+                 .high_freq_factor = 4.0,
+                 .original_max_position = 256};
+  config.sparse = {.block_size = 32,
+                   .kernel_size = 16,
+                   .kernel_stride = 8,
+                   .init_blocks = 2,
+                   .window_size = 64,
+                   .topk = 9,
+                   .query_topk = 3};
   return config;
 }
 
@@ -70,7 +86,13 @@ schema::ModelConfig LongWindows() {
   config.intermediate_size = 33;
   config.tie_embeddings = false;
   config.rope = {.theta = 10000.0, .scaling = schema::RopeConfig::Scaling::kLinear, .factor = 2.5};
-  config.sparse = {.block_size = 12, .kernel_size = 18, .kernel_stride = 6, .init_blocks = 1, .window_size = 12, .topk = 7, .query_topk = 4};
+  config.sparse = {.block_size = 12,
+                   .kernel_size = 18,
+                   .kernel_stride = 6,
+                   .init_blocks = 1,
+                   .window_size = 12,
+                   .topk = 7,
+                   .query_topk = 4};
   return config;
 }
 
@@ -81,7 +103,8 @@ struct Shape {
   friend std::ostream& operator<<(std::ostream& out, const Shape& shape) { return out << shape.name; }
 };
 
-const Shape kShapes[] = {{"OneKvHead", OneKvHead, 601}, {"ThreeHeadsEach", ThreeHeadsEach, 695}, {"LongWindows", LongWindows, 403}};
+const Shape kShapes[] = {
+    {"OneKvHead", OneKvHead, 601}, {"ThreeHeadsEach", ThreeHeadsEach, 695}, {"LongWindows", LongWindows, 403}};
 
 // Written once per program.
 std::string Checkpoint(const std::string& name, const schema::ModelConfig& config) {
@@ -98,7 +121,8 @@ std::string Checkpoint(const std::string& name, const schema::ModelConfig& confi
 std::vector<TokenId> Prompt(int tokens, int vocab) {
   const Philox rng(23, static_cast<uint64_t>(tokens));
   std::vector<TokenId> ids;
-  for (uint64_t i = 0; i < static_cast<uint64_t>(tokens); ++i) ids.push_back(static_cast<TokenId>(rng.Block(i)[0] % static_cast<uint32_t>(vocab)));
+  for (uint64_t i = 0; i < static_cast<uint64_t>(tokens); ++i)
+    ids.push_back(static_cast<TokenId>(rng.Block(i)[0] % static_cast<uint32_t>(vocab)));
   return ids;
 }
 
@@ -107,20 +131,25 @@ struct RandomCase {
   reference::Mode mode;
 };
 
-const RandomCase kModes[] = {{"nosa", reference::Mode::kNosa}, {"infllm2", reference::Mode::kInfLlm2}, {"dma", reference::Mode::kDma},
-                             {"full", reference::Mode::kFull}, {"window", reference::Mode::kWindow}};
+const RandomCase kModes[] = {{"nosa", reference::Mode::kNosa},
+                             {"infllm2", reference::Mode::kInfLlm2},
+                             {"dma", reference::Mode::kDma},
+                             {"full", reference::Mode::kFull},
+                             {"window", reference::Mode::kWindow}};
 
 struct Expected {
   reference::Output prompt;
   reference::Greedy greedy;
 };
 
-Expected RunReference(const std::string& directory, reference::Mode mode, bool dense, const std::vector<TokenId>& prompt) {
+Expected RunReference(const std::string& directory, reference::Mode mode, bool dense,
+                      const std::vector<TokenId>& prompt) {
   auto weights = reference::LoadWeights(directory);
   EXPECT_TRUE(weights.ok()) << weights.status().ToString();
   reference::Session session = reference::Session::Create(*weights, {.mode = mode}).value();
   Expected expected;
-  expected.prompt = session.Append(prompt, {.logits_last = kPositions, .selection_last = kPositions, .every_block = dense});
+  expected.prompt =
+      session.Append(prompt, {.logits_last = kPositions, .selection_last = kPositions, .every_block = dense});
   expected.greedy = session.Continue(kGreedy);
   return expected;
 }
@@ -135,7 +164,11 @@ Outcome RunEngine(const std::string& directory, const std::string& attention, bo
   // Several pieces of prompt, each of them whole blocks in every shape.
   options.engine.prefill_chunk = 192;
   const Rig rig = MakeRig(std::move(options));
-  return RunRequest(*rig.engine, {.prompt = prompt, .max_tokens = kGreedy, .ignore_eos = true, .prompt_logits = kPositions, .record_selection = true});
+  return RunRequest(*rig.engine, {.prompt = prompt,
+                                  .max_tokens = kGreedy,
+                                  .ignore_eos = true,
+                                  .prompt_logits = kPositions,
+                                  .record_selection = true});
 }
 
 double LogitDifference(const Outcome& outcome, const Expected& expected) {
@@ -168,7 +201,8 @@ int CompareSelections(const Outcome& outcome, const Expected& expected, const sc
           ++ties;
           continue;
         }
-        EXPECT_EQ(outcome.selected[p][layer][g], blocks) << "position " << want.position << " layer " << layer << " head " << g;
+        EXPECT_EQ(outcome.selected[p][layer][g], blocks)
+            << "position " << want.position << " layer " << layer << " head " << g;
       }
     }
   }
@@ -198,9 +232,10 @@ void Compare(const Shape& shape, const RandomCase& mode, bool dense, const std::
   EXPECT_EQ(outcome.result.ids, expected.greedy.tokens);
   double gap = INFINITY;
   for (const reference::Selection& s : expected.prompt.selections) gap = std::min(gap, s.SmallestGap());
-  std::printf("%-14s %-8s %-6s %-9s logits within %.1e, %d near-ties decided otherwise (closest %.1e), greedy margin %.1e\n",
-              shape.name.c_str(), mode.attention.c_str(), dense ? "dense" : "sparse", backend.c_str(), worst, ties, gap,
-              *std::min_element(expected.greedy.margin.begin(), expected.greedy.margin.end()));
+  std::printf(
+      "%-14s %-8s %-6s %-9s logits within %.1e, %d near-ties decided otherwise (closest %.1e), greedy margin %.1e\n",
+      shape.name.c_str(), mode.attention.c_str(), dense ? "dense" : "sparse", backend.c_str(), worst, ties, gap,
+      *std::min_element(expected.greedy.margin.begin(), expected.greedy.margin.end()));
 }
 
 class RandomCheckpoint : public testing::TestWithParam<Shape> {};
@@ -212,9 +247,12 @@ TEST_P(RandomCheckpoint, MeetsTheReferenceInEveryMode) {
   }
 }
 
-TEST_P(RandomCheckpoint, MeetsTheReferenceOnTheScalarBackend) { Compare(GetParam(), kModes[0], /*dense=*/false, "reference"); }
+TEST_P(RandomCheckpoint, MeetsTheReferenceOnTheScalarBackend) {
+  Compare(GetParam(), kModes[0], /*dense=*/false, "reference");
+}
 
-INSTANTIATE_TEST_SUITE_P(Shapes, RandomCheckpoint, testing::ValuesIn(kShapes), [](const auto& info) { return info.param.name; });
+INSTANTIATE_TEST_SUITE_P(Shapes, RandomCheckpoint, testing::ValuesIn(kShapes),
+                         [](const auto& info) { return info.param.name; });
 
 // A Llama without delta and A: what needs them is refused in a sentence, the rest runs and is right.
 TEST(PlainLlama, RunsWithoutImportance) {
@@ -230,15 +268,18 @@ TEST(PlainLlama, RunsWithoutImportance) {
     const auto engine = Engine::Create(model, nullptr, std::move(options), backend.get());
     ASSERT_FALSE(engine.ok());
     EXPECT_EQ(engine.status().code(), StatusCode::kFailedPrecondition);
-    EXPECT_EQ(engine.status().message(), "attention \"" + attention +
-                                             "\" needs the weights self_attn.delta and self_attn.A, this checkpoint has "
-                                             "none; full, infllm2 and window work without them");
+    EXPECT_EQ(engine.status().message(),
+              "attention \"" + attention +
+                  "\" needs the weights self_attn.delta and self_attn.A, this checkpoint has "
+                  "none; full, infllm2 and window work without them");
   }
-  const Shape shape = {"plain", [] {
+  const Shape shape = {"plain",
+                       [] {
                          schema::ModelConfig plain = OneKvHead();
                          plain.has_importance = false;
                          return plain;
-                       }, 450};
+                       },
+                       450};
   for (const RandomCase& mode : kModes) {
     if (mode.attention != "nosa" && mode.attention != "dma") Compare(shape, mode, /*dense=*/false, "cpu");
   }

@@ -19,7 +19,8 @@ std::vector<TokenId> LongPrompt() {
 
 Request LongRequest() { return {.prompt = LongPrompt(), .max_tokens = kAnswer, .ignore_eos = true}; }
 
-std::unique_ptr<kv::Tier> Cold(const std::string& name, io::AsyncBackend io = io::AsyncBackend::kAuto, bool direct = true) {
+std::unique_ptr<kv::Tier> Cold(const std::string& name, io::AsyncBackend io = io::AsyncBackend::kAuto,
+                               bool direct = true) {
   kv::TierOptions options = {.location = testing::TempDir(), .capacity_bytes = 256 * kMiB, .direct_io = direct};
   options.io.backend = io;
   auto tier = kv::MakeTier(name, options);
@@ -109,7 +110,8 @@ TEST(Budget, WithoutAColdTierTheSufficientBudgetFetchesNothing) {
   EXPECT_EQ(rig.engine->stats().kv.blocks_fetched, 0u);
 }
 
-// A cold tier that damages what passes through: every block is checked, made again, counted, and the answer is the same.
+// A cold tier that damages what passes through: every block is checked, made again, counted, and the answer is the
+// same.
 TEST(Damage, RecomputedCountedAndTheSameAnswer) {
   RigOptions resident;
   const Rig in_ram = MakeRig(std::move(resident));
@@ -117,7 +119,8 @@ TEST(Damage, RecomputedCountedAndTheSameAnswer) {
   for (const uint64_t seed : {1u, 4u}) {
     RigOptions options;
     options.engine.host_budget_bytes = 2 * SmallestBudget();
-    auto faulty = std::make_unique<kv::FaultyTier>(Cold("memory"), seed, kv::FaultPlan{.corrupt_read = 0.0001, .corrupt_write = 0.002, .delay = 0.2});
+    auto faulty = std::make_unique<kv::FaultyTier>(
+        Cold("memory"), seed, kv::FaultPlan{.corrupt_read = 0.0001, .corrupt_write = 0.002, .delay = 0.2});
     const kv::FaultyTier* tier = faulty.get();
     options.engine.cold = std::move(faulty);
     const Rig rig = MakeRig(std::move(options));
@@ -141,6 +144,42 @@ TEST(Damage, AFailingTierEndsTheRequestWithItsError) {
     EXPECT_THAT(std::string(outcome.result.error.message()), testing::HasSubstr("injected"));
     EXPECT_EQ(rig.engine->store().stats().cold_bytes, 0u);
   }
+}
+
+// One page finds no room on the disk: its request ends, those that answer beside it do not notice.
+TEST(Damage, AFailedWriteEndsItsRequestAlone) {
+  Request request = {.prompt = LongPrompt(), .max_tokens = 90, .ignore_eos = true};
+  request.prompt.resize(200);
+  const Rig in_ram = MakeRig({});
+  const Outcome expected = RunRequest(*in_ram.engine, request);
+
+  RigOptions options;
+  auto faulty = std::make_unique<kv::FaultyTier>(Cold("memory"), 3, kv::FaultPlan{});
+  kv::FaultyTier* tier = faulty.get();
+  options.engine.cold = std::move(faulty);
+  const Rig rig = MakeRig(std::move(options));
+  std::vector<RequestId> ids;
+  for (int i = 0; i < 3; ++i) {
+    Request each = request;
+    if (i == 1) each.prompt.resize(210, 7);  // its blocks fill before the others'
+    ids.push_back(*rig.engine->Submit(each));
+  }
+  std::vector<Event> events;
+  while (rig.engine->HasWork()) {
+    // The first block that is filled by answering is the second request's.
+    const uint64_t writes = tier->counts().writes;
+    tier->plan().full_write = writes == 9 ? 1 : 0;
+    ASSERT_TRUE(rig.engine->Step(&events).ok());
+  }
+  ASSERT_EQ(tier->counts().full_writes, 1u);
+  EXPECT_EQ(rig.engine->result(ids[1]).reason, FinishReason::kError);
+  EXPECT_EQ(rig.engine->result(ids[1]).error.code(), StatusCode::kResourceExhausted);
+  for (const int other : {0, 2}) {
+    const RequestResult& result = rig.engine->result(ids[static_cast<size_t>(other)]);
+    EXPECT_EQ(result.reason, FinishReason::kLength) << result.error.ToString();
+    EXPECT_EQ(result.ids, expected.result.ids);
+  }
+  EXPECT_EQ(rig.engine->store().stats().cold_bytes, 0u);
 }
 
 }  // namespace

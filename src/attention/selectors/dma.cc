@@ -1,4 +1,5 @@
-// DMA (arXiv 2508.02124): every free place goes to the blocks of highest learned importance, which also biases the logits.
+// DMA (arXiv 2508.02124): every free place goes to the blocks of highest learned importance, which also biases the
+// logits.
 #include "attention/scoring.h"
 
 namespace nosa::attention {
@@ -25,6 +26,8 @@ class DmaSelector final : public BlockSelector {
 
 }  // namespace
 
-std::unique_ptr<BlockSelector> MakeDmaSelector(const AttentionConfig& config) { return std::make_unique<DmaSelector>(config); }
+std::unique_ptr<BlockSelector> MakeDmaSelector(const AttentionConfig& config) {
+  return std::make_unique<DmaSelector>(config);
+}
 
 }  // namespace nosa::attention

@@ -25,6 +25,8 @@ class FullSelector final : public BlockSelector {
 
 }  // namespace
 
-std::unique_ptr<BlockSelector> MakeFullSelector(const AttentionConfig& config) { return std::make_unique<FullSelector>(config); }
+std::unique_ptr<BlockSelector> MakeFullSelector(const AttentionConfig& config) {
+  return std::make_unique<FullSelector>(config);
+}
 
 }  // namespace nosa::attention

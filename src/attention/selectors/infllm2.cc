@@ -25,6 +25,8 @@ class InfLlm2Selector final : public BlockSelector {
 
 }  // namespace
 
-std::unique_ptr<BlockSelector> MakeInfLlm2Selector(const AttentionConfig& config) { return std::make_unique<InfLlm2Selector>(config); }
+std::unique_ptr<BlockSelector> MakeInfLlm2Selector(const AttentionConfig& config) {
+  return std::make_unique<InfLlm2Selector>(config);
+}
 
 }  // namespace nosa::attention

@@ -27,6 +27,8 @@ class NosaSelector final : public BlockSelector {
 
 }  // namespace
 
-std::unique_ptr<BlockSelector> MakeNosaSelector(const AttentionConfig& config) { return std::make_unique<NosaSelector>(config); }
+std::unique_ptr<BlockSelector> MakeNosaSelector(const AttentionConfig& config) {
+  return std::make_unique<NosaSelector>(config);
+}
 
 }  // namespace nosa::attention

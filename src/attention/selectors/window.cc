@@ -17,6 +17,8 @@ class WindowSelector final : public BlockSelector {
 
 }  // namespace
 
-std::unique_ptr<BlockSelector> MakeWindowSelector(const AttentionConfig& config) { return std::make_unique<WindowSelector>(config); }
+std::unique_ptr<BlockSelector> MakeWindowSelector(const AttentionConfig& config) {
+  return std::make_unique<WindowSelector>(config);
+}
 
 }  // namespace nosa::attention

@@ -12,7 +12,9 @@
 HWY_BEFORE_NAMESPACE();
 namespace nosa::cpu {
 namespace HWY_NAMESPACE {
-HWY_INLINE FloatVec WithoutNan(FloatTag d, FloatVec v) { return hn::IfThenElse(hn::IsNaN(v), hn::Set(d, -HUGE_VALF), v); }
+HWY_INLINE FloatVec WithoutNan(FloatTag d, FloatVec v) {
+  return hn::IfThenElse(hn::IsNaN(v), hn::Set(d, -HUGE_VALF), v);
+}
 
 // The maximum first, then its first place: the second pass needs no indices in registers and stops early.
 HWY_INLINE TokenId ArgmaxRow(const float* x, size_t n) {

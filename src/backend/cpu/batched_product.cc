@@ -104,15 +104,16 @@ struct BatchedProduct::Impl {
     try {
       return &primitives.emplace(key, MakePrimitive(engine, key)).first->second;
     } catch (const dnnl::error& error) {
-      NOSA_CHECK(error.status == dnnl_unimplemented && key.dtype == DType::kBF16, "oneDNN refused a {} product [{}, {}] x [{}, {}]: {}",
-                 DTypeName(key.dtype), key.m, key.k, key.k, key.n, error.what());
+      NOSA_CHECK(error.status == dnnl_unimplemented && key.dtype == DType::kBF16,
+                 "oneDNN refused a {} product [{}, {}] x [{}, {}]: {}", DTypeName(key.dtype), key.m, key.k, key.k,
+                 key.n, error.what());
       return nullptr;
     }
   }
 
   // Cuts a term into slices. False when there is no primitive for one.
-  bool AppendSlices(const ConstTensorView& x, const BFloat16* rounded_x, const ops::ProductArgs::Term& term, SliceShape shape,
-                    std::vector<Slice>& slices) {
+  bool AppendSlices(const ConstTensorView& x, const BFloat16* rounded_x, const ops::ProductArgs::Term& term,
+                    SliceShape shape, std::vector<Slice>& slices) {
     const bool bf16 = term.w.dtype() == DType::kBF16;
     const int64_t width = x.dim(1);
     for (int64_t m = 0; m < x.rows(); m += shape.rows) {
@@ -160,7 +161,8 @@ bool BatchedProduct::Run(CpuContext& context, const ops::ProductArgs& args) {
   if (impl_->primitives.size() > kMaxPrimitives) impl_->primitives.clear();
   while (impl_->streams.size() < static_cast<size_t>(context.pool->size())) impl_->streams.emplace_back(impl_->engine);
 
-  const bool round = std::any_of(args.terms.begin(), args.terms.end(), [](const auto& term) { return term.w.dtype() == DType::kBF16; });
+  const bool round = std::any_of(args.terms.begin(), args.terms.end(),
+                                 [](const auto& term) { return term.w.dtype() == DType::kBF16; });
   BFloat16* rounded = round ? context.shared->Get<BFloat16>(static_cast<size_t>(args.x.shape().elements())) : nullptr;
   const bool fork = ops::Cost(args).flops >= kForkFlops;
   const int threads = fork ? context.pool->size() : 1;
@@ -172,7 +174,8 @@ bool BatchedProduct::Run(CpuContext& context, const ops::ProductArgs& args) {
   if (round) RoundRows(context, args.x, rounded);
   const int64_t count = static_cast<int64_t>(slices.size());
   context.pool->ParallelFor(count, fork ? 1 : count, [&](int64_t begin, int64_t end, int thread) {
-    for (int64_t i = begin; i < end; ++i) impl_->RunSlice(slices[static_cast<size_t>(i)], context.scratch[thread], thread);
+    for (int64_t i = begin; i < end; ++i)
+      impl_->RunSlice(slices[static_cast<size_t>(i)], context.scratch[thread], thread);
   });
   return true;
 }

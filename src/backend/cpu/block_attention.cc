@@ -1,14 +1,14 @@
-// Per tile: keys transposed to f32 [D, B] and values widened to f32 [B, Dv] in scratch, once; then batches of (row, head)
-// pairs go through Q K^T, softmax and P V and merge into their states. A batch has some ten register blocks of pairs, so
-// that the keys stay in L1 for all of them before the values take their place. What is computed for a pair depends on
-// the tile and the pair alone, never on the batch.
+// Per tile: keys transposed to f32 [D, B] and values widened to f32 [B, Dv] in scratch, once; then batches of (row,
+// head) pairs go through Q K^T, softmax and P V and merge into their states. A batch has some ten register blocks of
+// pairs, so that the keys stay in L1 for all of them before the values take their place. What is computed for a pair
+// depends on the tile and the pair alone, never on the batch.
 #include "ops/block_attention.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "backend/cpu/block_attention.cc"
-#include "backend/cpu/simd.h"
 #include "backend/cpu/partial_merge-inl.h"
 #include "backend/cpu/row_products-inl.h"
+#include "backend/cpu/simd.h"
 #include "backend/cpu/transpose_keys-inl.h"
 
 #include <cmath>
@@ -23,15 +23,15 @@ namespace HWY_NAMESPACE {
 // A tile made ready: f32 in scratch of the thread, but for values that are read in place.
 struct Block {
   size_t tokens = 0;
-  size_t vectors = 0;       // of tokens
-  size_t dim = 0;           // D
-  const float* keys;        // [D, key_stride], lanes beyond `tokens` finite or not, never used
+  size_t vectors = 0;  // of tokens
+  size_t dim = 0;      // D
+  const float* keys;   // [D, key_stride], lanes beyond `tokens` finite or not, never used
   size_t key_stride = 0;
-  const void* values;       // [tokens, value_stride]: the cache's own, or f32 with zeros from Dv to the next vector
+  const void* values;  // [tokens, value_stride]: the cache's own, or f32 with zeros from Dv to the next vector
   bool values_in_place = false;
   size_t value_stride = 0;
-  const float* bias;        // [key_stride]; null: none
-  float* weights;           // [kBatch, key_stride], the batch's logits, then exp(logit - m)
+  const float* bias;  // [key_stride]; null: none
+  float* weights;     // [kBatch, key_stride], the batch's logits, then exp(logit - m)
 };
 
 // Pairs of a batch, a multiple of every register block and vector: their logits take 12 KiB at B = 64, a quarter of L1.
@@ -116,7 +116,8 @@ HWY_INLINE void MergeChannels(const Batch& batch, size_t i, float* acc, size_t l
   const bool empty = batch.empty[i];
   if (left >= kVectors * lanes) {
     for (size_t v = 0; v < kVectors; ++v) {
-      hn::StoreU(empty ? sums[v] : MergeValues(hn::LoadU(d, acc + v * lanes), first, sums[v], second), d, acc + v * lanes);
+      hn::StoreU(empty ? sums[v] : MergeValues(hn::LoadU(d, acc + v * lanes), first, sums[v], second), d,
+                 acc + v * lanes);
     }
     return;
   }
@@ -135,9 +136,11 @@ void Scores(const Block& block, const Batch& batch, size_t i) {
   float* weights = block.weights + i * block.key_stride;
   ForVectorBlocks(block.vectors, [&]<size_t kVectors>(size_t first) HWY_ATTR {
     FloatVec sums[kRows][kVectors];
-    RowProducts<kRows, kVectors>(d, batch.q + i, block.dim, DenseColumns<float>{block.keys + first * lanes, block.key_stride}, sums);
+    RowProducts<kRows, kVectors>(d, batch.q + i, block.dim,
+                                 DenseColumns<float>{block.keys + first * lanes, block.key_stride}, sums);
     for (size_t r = 0; r < kRows; ++r) {
-      for (size_t v = 0; v < kVectors; ++v) hn::StoreU(sums[r][v], d, weights + r * block.key_stride + (first + v) * lanes);
+      for (size_t v = 0; v < kVectors; ++v)
+        hn::StoreU(sums[r][v], d, weights + r * block.key_stride + (first + v) * lanes);
     }
   });
 }
@@ -153,7 +156,8 @@ void Values(const ops::PartialStates& states, const Block& block, const Batch& b
     FloatVec sums[kRows][kVectors];
     const size_t c = first * lanes;
     // All tokens of the tile for every pair: hidden ones weigh 0.
-    RowProducts<kRows, kVectors>(d, weights, block.tokens, DenseColumns<T>{static_cast<const T*>(block.values) + c, block.value_stride}, sums);
+    RowProducts<kRows, kVectors>(d, weights, block.tokens,
+                                 DenseColumns<T>{static_cast<const T*>(block.values) + c, block.value_stride}, sums);
     for (size_t r = 0; r < kRows; ++r) {
       MergeChannels<kVectors>(batch, i + r, states.acc + batch.state[i + r] * states.v_dim + c, channels - c, sums[r]);
     }
@@ -181,7 +185,8 @@ void WidenValues(const T* values, size_t tokens, size_t channels, float* to, siz
   const size_t lanes = FloatLanes();
   for (size_t t = 0; t < tokens; ++t) {
     size_t c = 0;
-    for (; c + lanes <= channels; c += lanes) hn::StoreU(LoadWide(d, values + t * channels + c), d, to + t * stride + c);
+    for (; c + lanes <= channels; c += lanes)
+      hn::StoreU(LoadWide(d, values + t * channels + c), d, to + t * stride + c);
     if (c < channels) hn::StoreU(LoadWideN(d, values + t * channels + c, channels - c), d, to + t * stride + c);
   }
 }
@@ -207,7 +212,8 @@ Block Prepare(const ops::BlockAttentionArgs& args, const ops::AttentionTile& til
   // One register block of pairs reads the values once: widening them on the way costs less than a copy.
   const bool once = static_cast<size_t>(tile.ref_count) * static_cast<size_t>(args.states.heads) <= kMaxRows;
   block.values_in_place = channels % lanes == 0 && (sizeof(T) == sizeof(float) || once);
-  if (!block.values_in_place) WidenValues(static_cast<const T*>(tile.v), block.tokens, channels, values, block.value_stride);
+  if (!block.values_in_place)
+    WidenValues(static_cast<const T*>(tile.v), block.tokens, channels, values, block.value_stride);
   if (tile.s != nullptr) std::memcpy(bias, tile.s, block.tokens * sizeof(float));
   block.keys = keys;
   block.values = block.values_in_place ? tile.v : values;
@@ -252,16 +258,17 @@ void RunTiles(const ops::BlockAttentionArgs& args, int32_t begin, int32_t end, S
 
 void BlockAttention(const ops::BlockAttentionArgs& args, CpuContext& context) {
   if (args.groups.empty()) return;
-  context.pool->ParallelFor(static_cast<int64_t>(args.groups.size()) - 1, 1, [&](int64_t begin, int64_t end, int thread) {
-    for (int64_t i = begin; i < end; ++i) {
-      const int32_t first = args.groups[static_cast<size_t>(i)], last = args.groups[static_cast<size_t>(i) + 1];
-      if (args.dtype == DType::kF32) {
-        RunTiles<float>(args, first, last, context.scratch[thread]);
-      } else {
-        RunTiles<BFloat16>(args, first, last, context.scratch[thread]);
-      }
-    }
-  });
+  context.pool->ParallelFor(
+      static_cast<int64_t>(args.groups.size()) - 1, 1, [&](int64_t begin, int64_t end, int thread) {
+        for (int64_t i = begin; i < end; ++i) {
+          const int32_t first = args.groups[static_cast<size_t>(i)], last = args.groups[static_cast<size_t>(i) + 1];
+          if (args.dtype == DType::kF32) {
+            RunTiles<float>(args, first, last, context.scratch[thread]);
+          } else {
+            RunTiles<BFloat16>(args, first, last, context.scratch[thread]);
+          }
+        }
+      });
 }
 
 }  // namespace HWY_NAMESPACE

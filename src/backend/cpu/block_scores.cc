@@ -17,7 +17,8 @@ void ScoreRow(const ops::BlockScoresArgs::Row& row, int stride) {
   const int64_t whole = std::min<int64_t>(row.blocks, row.windows / step);
   const auto slow = [&](int64_t b) {
     float best = kNone;
-    for (int64_t w = std::max<int64_t>(0, b * step - 1); w <= std::min<int64_t>(b * step + step, row.windows) - 1; ++w) {
+    for (int64_t w = std::max<int64_t>(0, b * step - 1); w <= std::min<int64_t>(b * step + step, row.windows) - 1;
+         ++w) {
       best = std::max(best, row.values[w]);
     }
     row.out[b] = best;

@@ -11,6 +11,8 @@ namespace nosa::cpu {
 inline constexpr int64_t kElementsPerGrain = 16 * 1024;
 
 // Rows of `width` elements per range.
-inline int64_t RowsPerGrain(int64_t width) { return std::max<int64_t>(1, kElementsPerGrain / std::max<int64_t>(width, 1)); }
+inline int64_t RowsPerGrain(int64_t width) {
+  return std::max<int64_t>(1, kElementsPerGrain / std::max<int64_t>(width, 1));
+}
 
 }  // namespace nosa::cpu

@@ -2,8 +2,8 @@
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "backend/cpu/merge_states.cc"
-#include "backend/cpu/simd.h"
 #include "backend/cpu/partial_merge-inl.h"
+#include "backend/cpu/simd.h"
 
 #include <cmath>
 
@@ -21,7 +21,9 @@ HWY_INLINE void ForChannels(size_t count, Body body) {
   for (; i + lanes <= count; i += lanes) body(i, lanes);
   if (i < count) body(i, count - i);
 }
-HWY_INLINE FloatVec LoadSome(FloatTag d, const float* p, size_t n) { return n == FloatLanes() ? hn::LoadU(d, p) : LoadWideN(d, p, n); }
+HWY_INLINE FloatVec LoadSome(FloatTag d, const float* p, size_t n) {
+  return n == FloatLanes() ? hn::LoadU(d, p) : LoadWideN(d, p, n);
+}
 HWY_INLINE void StoreSome(FloatTag d, FloatVec v, float* p, size_t n) {
   n == FloatLanes() ? hn::StoreU(v, d, p) : StoreWideN(d, v, p, n);
 }

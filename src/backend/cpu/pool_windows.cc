@@ -24,7 +24,8 @@ struct PoolTask {
   int end = 0;
 
   const ops::KvRow& Row(int32_t t) const {
-    return args->rows[static_cast<size_t>(segment->row_begin + t) * static_cast<size_t>(args->kv_heads) + static_cast<size_t>(head)];
+    return args->rows[static_cast<size_t>(segment->row_begin + t) * static_cast<size_t>(args->kv_heads) +
+                      static_cast<size_t>(head)];
   }
   float* Carry(int32_t stride) const {
     const int strides = args->kernel_size / args->kernel_stride;
@@ -54,7 +55,8 @@ void AddTokens(const PoolTask& task, int32_t stride, bool fresh, int32_t t, int3
       hn::StoreU(sum, d, carry + c);
     } else {
       auto sum = fresh ? hn::Zero(d) : LoadWideN(d, carry + c, count);
-      for (int32_t i = 0; i < n; ++i) sum = hn::Add(sum, LoadWideN(d, static_cast<const T*>(task.Row(t + i).k) + c, count));
+      for (int32_t i = 0; i < n; ++i)
+        sum = hn::Add(sum, LoadWideN(d, static_cast<const T*>(task.Row(t + i).k) + c, count));
       StoreWideN(d, sum, carry + c, count);
     }
   }
@@ -75,11 +77,13 @@ void EmitWindow(const PoolTask& task, int32_t window) {
   const int strides = args.kernel_size / args.kernel_stride;
   const auto size = static_cast<float>(args.kernel_size);
   T* keys = static_cast<T*>(task.state->keys) +
-            static_cast<int64_t>(window / ops::kWindowTile) * args.head_dim * ops::kWindowTile + window % ops::kWindowTile;
+            static_cast<int64_t>(window / ops::kWindowTile) * args.head_dim * ops::kWindowTile +
+            window % ops::kWindowTile;
   for (int c = task.begin; c < task.end; ++c) {
     float total = task.Carry(window)[c];
     for (int i = 1; i < strides; ++i) total += task.Carry(window + i)[c];
-    StoreFloat(keys, sizeof(T) == 4 ? DType::kF32 : DType::kBF16, static_cast<size_t>(c) * ops::kWindowTile, total / size);
+    StoreFloat(keys, sizeof(T) == 4 ? DType::kF32 : DType::kBF16, static_cast<size_t>(c) * ops::kWindowTile,
+               total / size);
   }
   if (task.begin == 0 && task.state->sigma != nullptr) {
     float total = task.Carry(window)[args.head_dim];

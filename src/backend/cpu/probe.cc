@@ -35,7 +35,8 @@ double TimeProduct(DType dtype, int64_t m, int64_t n, int64_t k, int repeats) {
   const auto type = dtype == DType::kBF16 ? memory::data_type::bf16 : memory::data_type::f32;
   try {
     const dnnl::matmul::primitive_desc desc(
-        dnnl::matmul::desc(memory::desc({m, k}, type, memory::format_tag::ab), memory::desc({k, n}, type, memory::format_tag::any),
+        dnnl::matmul::desc(memory::desc({m, k}, type, memory::format_tag::ab),
+                           memory::desc({k, n}, type, memory::format_tag::any),
                            memory::desc({m, n}, memory::data_type::f32, memory::format_tag::ab)),
         engine);
     memory x(desc.src_desc(), engine), w(desc.weights_desc(), engine), y(desc.dst_desc(), engine);
@@ -67,7 +68,8 @@ double ReadBandwidth(ops::Backend& backend, size_t bytes, int repeats) {
   for (int i = 0; i < repeats; ++i) {
     const Stopwatch watch;
     backend.pool()->ParallelFor(pieces, 1, [&](int64_t begin, int64_t end, int) {
-      sink += SumWords(reinterpret_cast<const uint64_t*>(buffer.data() + begin * kPiece), static_cast<size_t>((end - begin) * kPiece) / 8);
+      sink += SumWords(reinterpret_cast<const uint64_t*>(buffer.data() + begin * kPiece),
+                       static_cast<size_t>((end - begin) * kPiece) / 8);
     });
     best = std::min(best, watch.Seconds());
   }
@@ -79,9 +81,12 @@ double OneDnnPeak(ops::Backend& backend, DType dtype, int64_t m, int64_t n, int6
   const int64_t threads = backend.threads();
   const int64_t rows = std::max<int64_t>(1, m / threads);
   std::vector<double> seconds(static_cast<size_t>(threads));
-  backend.pool()->RunOnAll([&](int thread) { seconds[static_cast<size_t>(thread)] = TimeProduct(dtype, rows, n, k, repeats); });
+  backend.pool()->RunOnAll(
+      [&](int thread) { seconds[static_cast<size_t>(thread)] = TimeProduct(dtype, rows, n, k, repeats); });
   const double slowest = *std::max_element(seconds.begin(), seconds.end());
-  return slowest == 0 ? 0 : 2.0 * static_cast<double>(rows * threads) * static_cast<double>(n) * static_cast<double>(k) / slowest;
+  return slowest == 0
+             ? 0
+             : 2.0 * static_cast<double>(rows * threads) * static_cast<double>(n) * static_cast<double>(k) / slowest;
 }
 
 }  // namespace nosa::cpu

@@ -16,7 +16,8 @@ void reset_states(ops::Backend& backend, ops::Stream, const ops::ResetStatesArgs
   ContextOf(backend).pool->ParallelFor(heads, grain, [&](int64_t begin, int64_t end, int) {
     std::fill(states.m + begin, states.m + end, -std::numeric_limits<float>::infinity());
     std::fill(states.l + begin, states.l + end, 0.0f);
-    std::memset(states.acc + begin * states.v_dim, 0, static_cast<size_t>((end - begin) * states.v_dim) * sizeof(float));
+    std::memset(states.acc + begin * states.v_dim, 0,
+                static_cast<size_t>((end - begin) * states.v_dim) * sizeof(float));
   });
 }
 

@@ -32,7 +32,8 @@ HWY_INLINE void NormaliseRow(const float* x, const T* weight, float* y, size_t n
   }
   if (whole < n) {
     const size_t rest = n - whole;
-    StoreWideN(d, hn::Mul(hn::Mul(LoadWideN(d, x + whole, rest), factor), LoadWideN(d, weight + whole, rest)), y + whole, rest);
+    StoreWideN(d, hn::Mul(hn::Mul(LoadWideN(d, x + whole, rest), factor), LoadWideN(d, weight + whole, rest)),
+               y + whole, rest);
   }
 }
 

@@ -72,7 +72,8 @@ HWY_INLINE void RotateHead(float* x, const float* cosines, const float* sines, s
 }
 
 // inv_freq and `turns` ([2][padded]) have room for whole vectors: `padded` is at least half, a multiple of 8.
-void RopeRows(const ops::RopeArgs& args, const float* inv_freq, float* turns, size_t padded, int64_t begin, int64_t end) {
+void RopeRows(const ops::RopeArgs& args, const float* inv_freq, float* turns, size_t padded, int64_t begin,
+              int64_t end) {
   const size_t half = args.inv_freq.size();
   for (int64_t m = begin; m < end; ++m) {
     Turns(static_cast<float>(args.positions[static_cast<size_t>(m)]), inv_freq, turns, turns + padded, half);
@@ -97,9 +98,10 @@ void rope(ops::Backend& backend, ops::Stream, const ops::RopeArgs& args) {
   std::copy(args.inv_freq.begin(), args.inv_freq.end(), inv_freq);
   std::fill(inv_freq + half, inv_freq + padded, 0.0f);
   const auto rows = HWY_DYNAMIC_DISPATCH(RopeRows);
-  context.pool->ParallelFor(args.x.rows(), RowsPerGrain(args.x.RowElements()), [&](int64_t begin, int64_t end, int thread) {
-    rows(args, inv_freq, context.scratch[thread].Get<float>(2 * padded), padded, begin, end);
-  });
+  context.pool->ParallelFor(args.x.rows(), RowsPerGrain(args.x.RowElements()),
+                            [&](int64_t begin, int64_t end, int thread) {
+                              rows(args, inv_freq, context.scratch[thread].Get<float>(2 * padded), padded, begin, end);
+                            });
 }
 
 }  // namespace nosa::cpu

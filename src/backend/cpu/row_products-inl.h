@@ -1,8 +1,7 @@
 // Register-blocked products of a few rows with a matrix whose vectors run along its columns: the two inner loops of
 // attention (Q K^T with K transposed, P V) and the window scores. Every element of a result is one chain of fused
-// multiply-adds in the order of the summed index, from zero, whatever the number of rows or columns it is computed with:
-// that is why batching does not change a bit.
-// Included after backend/cpu/simd.h, once per target.
+// multiply-adds in the order of the summed index, from zero, whatever the number of rows or columns it is computed
+// with: that is why batching does not change a bit. Included after backend/cpu/simd.h, once per target.
 #if defined(NOSA_BACKEND_CPU_ROW_PRODUCTS_TOGGLE_) == defined(HWY_TARGET_TOGGLE)
 #ifdef NOSA_BACKEND_CPU_ROW_PRODUCTS_TOGGLE_
 #undef NOSA_BACKEND_CPU_ROW_PRODUCTS_TOGGLE_
@@ -28,12 +27,15 @@ template <typename T>
 struct DenseColumns {
   const T* data;
   size_t stride;  // elements from row to row
-  HWY_INLINE FloatVec Load(FloatTag d, size_t i, size_t v) const { return LoadWide(d, data + i * stride + v * hn::Lanes(d)); }
+  HWY_INLINE FloatVec Load(FloatTag d, size_t i, size_t v) const {
+    return LoadWide(d, data + i * stride + v * hn::Lanes(d));
+  }
 };
 
 // sums[r][v] = sum over i < n of rows[r][i] * columns(i, v).
 template <size_t kRows, size_t kVectors, typename Columns>
-HWY_INLINE void RowProducts(FloatTag d, const float* const* HWY_RESTRICT rows, size_t n, Columns columns, FloatVec (&sums)[kRows][kVectors]) {
+HWY_INLINE void RowProducts(FloatTag d, const float* const* HWY_RESTRICT rows, size_t n, Columns columns,
+                            FloatVec (&sums)[kRows][kVectors]) {
   const float* row[kRows];
   for (size_t r = 0; r < kRows; ++r) row[r] = rows[r];
   for (size_t r = 0; r < kRows; ++r) {

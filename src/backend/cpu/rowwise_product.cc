@@ -37,8 +37,8 @@ HWY_BEFORE_NAMESPACE();
 namespace nosa::cpu {
 namespace HWY_NAMESPACE {
 
-// A tile is weight rows by a group of x rows, one accumulator each: with 32 registers 16 accumulators and their operands
-// fit, with 16 registers 8.
+// A tile is weight rows by a group of x rows, one accumulator each: with 32 registers 16 accumulators and their
+// operands fit, with 16 registers 8.
 #if HWY_TARGET == HWY_AVX3
 constexpr size_t kGroup = 4;
 constexpr size_t kTileRows = 4;
@@ -133,7 +133,8 @@ HWY_NOINLINE void Tile(const WeightRows& rows, size_t width, const PreparedRows&
 }
 
 template <typename T, size_t kX>
-HWY_INLINE void TileColumn(const WeightRows& rows, size_t width, const PreparedRows& x, int64_t begin, int64_t end, size_t m) {
+HWY_INLINE void TileColumn(const WeightRows& rows, size_t width, const PreparedRows& x, int64_t begin, int64_t end,
+                           size_t m) {
   int64_t n = begin;
   for (; n + static_cast<int64_t>(kTileRows) <= end; n += kTileRows) Tile<T, kTileRows, kX>(rows, width, x, n, m);
   for (; n < end; ++n) Tile<T, 1, kX>(rows, width, x, n, m);
@@ -156,7 +157,9 @@ void ProductRows(const WeightRows& rows, size_t width, const PreparedRows& x) {
 }
 
 void ProductRowsF32(const WeightRows& rows, size_t width, const PreparedRows& x) { ProductRows<float>(rows, width, x); }
-void ProductRowsBf16(const WeightRows& rows, size_t width, const PreparedRows& x) { ProductRows<BFloat16>(rows, width, x); }
+void ProductRowsBf16(const WeightRows& rows, size_t width, const PreparedRows& x) {
+  ProductRows<BFloat16>(rows, width, x);
+}
 
 // Floats of one prepared row.
 size_t PreparedStride(size_t width) {
@@ -215,11 +218,13 @@ Prepared Prepare(CpuContext& context, const ops::ProductArgs& args, int64_t firs
   float* next = context.shared->Get<float>(2 * count * stride);
   Prepared prepared;
   for (const DType dtype : {DType::kF32, DType::kBF16}) {
-    const bool wanted = std::any_of(args.terms.begin(), args.terms.end(), [&](const auto& term) { return term.w.dtype() == dtype; });
+    const bool wanted =
+        std::any_of(args.terms.begin(), args.terms.end(), [&](const auto& term) { return term.w.dtype() == dtype; });
     if (!wanted) continue;
     (dtype == DType::kF32 ? prepared.f32 : prepared.bf16) = {next, stride, count};
     for (size_t m = 0; m < count; ++m) {
-      HWY_DYNAMIC_DISPATCH(PrepareRow)(args.x.row<float>(first_row + static_cast<int64_t>(m)), next, m, count, width, dtype);
+      HWY_DYNAMIC_DISPATCH(PrepareRow)
+      (args.x.row<float>(first_row + static_cast<int64_t>(m)), next, m, count, width, dtype);
     }
     next += count * stride;
   }
@@ -238,7 +243,8 @@ void MultiplyBlock(CpuContext& context, const ops::ProductArgs& args, int64_t fi
   context.pool->ParallelFor(total, grain, [&](int64_t begin, int64_t end, int) {
     int64_t base = 0;
     for (const auto& term : args.terms) {
-      const WeightRows part = {&term, first_row, std::max(begin - base, int64_t{0}), std::min(end - base, term.w.rows())};
+      const WeightRows part = {&term, first_row, std::max(begin - base, int64_t{0}),
+                               std::min(end - base, term.w.rows())};
       base += term.w.rows();
       if (part.begin >= part.end) continue;
       if (term.w.dtype() == DType::kF32) {

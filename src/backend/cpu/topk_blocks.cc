@@ -77,7 +77,8 @@ uint64_t BitsFrom(const int32_t* keys, int32_t bound) {
   return bits;
 }
 
-// The greatest bound with at least `need` keys from it on, where least has that many; stops early at a bound with just `need`.
+// The greatest bound with at least `need` keys from it on, where least has that many; stops early at a bound with just
+// `need`.
 struct Threshold {
   int32_t bound = 0;
   size_t above = 0;  // keys beyond `bound`, less than `need`; when `exact`: the keys from `bound` on are the answer
@@ -115,7 +116,8 @@ void SelectRow(const ops::TopkBlocksArgs::Row& row, size_t k, Scratch& scratch) 
   int32_t* keys = scratch.Get<int32_t>(padded);
   const KeyRange range = MakeKeys(row.scores, blocks, padded, keys);
   for (size_t w = 0; w < words; ++w) {
-    for (uint64_t bits = row.mask[w]; bits != 0; bits &= bits - 1) keys[w * 64 + static_cast<size_t>(std::countr_zero(bits))] = kNoKey;
+    for (uint64_t bits = row.mask[w]; bits != 0; bits &= bits - 1)
+      keys[w * 64 + static_cast<size_t>(std::countr_zero(bits))] = kNoKey;
   }
   const size_t need = k - members;
   const Threshold threshold = FindThreshold(keys, padded, range, need);
@@ -129,7 +131,8 @@ void SelectRow(const ops::TopkBlocksArgs::Row& row, size_t k, Scratch& scratch) 
     // bound is the key of a finite score or an infinity, so bound + 1 does not overflow.
     const uint64_t beyond = BitsFrom(keys + w * 64, threshold.bound + 1);
     row.mask[w] |= beyond;
-    for (uint64_t equal = from & ~beyond; equal != 0 && ties > 0; equal &= equal - 1, --ties) row.mask[w] |= equal & (~equal + 1);
+    for (uint64_t equal = from & ~beyond; equal != 0 && ties > 0; equal &= equal - 1, --ties)
+      row.mask[w] |= equal & (~equal + 1);
   }
 }
 

@@ -22,7 +22,8 @@ HWY_INLINE hn::Vec<WordTag> LoadParts(WordTag d, const T* const* rows, size_t at
   const auto part = [&](size_t i) { return hn::LoadDup128(d, reinterpret_cast<const uint32_t*>(rows[i] + at)); };
   auto v = part(0);
   const auto lane = hn::Iota(d, 0);
-  for (size_t i = 4; i < hn::Lanes(d); i += 4) v = hn::IfThenElse(hn::Lt(lane, hn::Set(d, static_cast<uint32_t>(i))), v, part(i));
+  for (size_t i = 4; i < hn::Lanes(d); i += 4)
+    v = hn::IfThenElse(hn::Lt(lane, hn::Set(d, static_cast<uint32_t>(i))), v, part(i));
   return v;
 }
 
@@ -32,8 +33,10 @@ HWY_INLINE void TransposeWords(WordTag d, const T* const* rows, size_t at, hn::V
   const hn::RepartitionToWide<WordTag> wide;
   const auto r0 = LoadParts(d, rows, at), r1 = LoadParts(d, rows + 1, at);
   const auto r2 = LoadParts(d, rows + 2, at), r3 = LoadParts(d, rows + 3, at);
-  const auto a = hn::BitCast(wide, hn::InterleaveLower(d, r0, r1)), b = hn::BitCast(wide, hn::InterleaveLower(d, r2, r3));
-  const auto e = hn::BitCast(wide, hn::InterleaveUpper(d, r0, r1)), f = hn::BitCast(wide, hn::InterleaveUpper(d, r2, r3));
+  const auto a = hn::BitCast(wide, hn::InterleaveLower(d, r0, r1)),
+             b = hn::BitCast(wide, hn::InterleaveLower(d, r2, r3));
+  const auto e = hn::BitCast(wide, hn::InterleaveUpper(d, r0, r1)),
+             f = hn::BitCast(wide, hn::InterleaveUpper(d, r2, r3));
   out[0] = hn::BitCast(d, hn::InterleaveLower(wide, a, b));
   out[1] = hn::BitCast(d, hn::InterleaveUpper(wide, a, b));
   out[2] = hn::BitCast(d, hn::InterleaveLower(wide, e, f));

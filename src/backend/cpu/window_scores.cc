@@ -2,9 +2,9 @@
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "backend/cpu/window_scores.cc"
-#include "backend/cpu/simd.h"
 #include "backend/cpu/partial_merge-inl.h"
 #include "backend/cpu/row_products-inl.h"
+#include "backend/cpu/simd.h"
 
 #include <cmath>
 #include <vector>
@@ -42,7 +42,8 @@ struct TiledColumns {
 
 // logits[r][w] = q[r] . c[w] * scale for w < windows, rounded up to a tile.
 template <size_t kRows, typename T>
-void Logits(const float* const* q, size_t dim, const T* keys, size_t windows, float scale, float* logits, size_t width) {
+void Logits(const float* const* q, size_t dim, const T* keys, size_t windows, float scale, float* logits,
+            size_t width) {
   const FloatTag d;
   const size_t lanes = FloatLanes();
   const size_t tiles = (windows + ops::kWindowTile - 1) / ops::kWindowTile;
@@ -54,7 +55,8 @@ void Logits(const float* const* q, size_t dim, const T* keys, size_t windows, fl
     const T* data = keys + tile * dim * ops::kWindowTile + w % ops::kWindowTile;
     RowProducts<kRows, kVectors>(d, q, dim, TiledColumns<T>{data, dim}, sums);
     for (size_t r = 0; r < kRows; ++r) {
-      for (size_t v = 0; v < kVectors; ++v) hn::StoreU(hn::Mul(sums[r][v], hn::Set(d, scale)), d, logits + r * width + w + v * lanes);
+      for (size_t v = 0; v < kVectors; ++v)
+        hn::StoreU(hn::Mul(sums[r][v], hn::Set(d, scale)), d, logits + r * width + w + v * lanes);
     }
   });
 }
@@ -91,7 +93,8 @@ void SumHeads(float* logits, size_t heads, size_t width, size_t n, float* p) {
     if (h == 0) {
       for (size_t w = 0; w < n; w += lanes) hn::StoreU(hn::Mul(hn::LoadU(d, row + w), factor), d, p + w);
     } else {
-      for (size_t w = 0; w < n; w += lanes) hn::StoreU(hn::MulAdd(hn::LoadU(d, row + w), factor, hn::LoadU(d, p + w)), d, p + w);
+      for (size_t w = 0; w < n; w += lanes)
+        hn::StoreU(hn::MulAdd(hn::LoadU(d, row + w), factor, hn::LoadU(d, p + w)), d, p + w);
     }
   }
 }
@@ -100,7 +103,8 @@ template <typename T>
 void RunTask(const ops::WindowScoresArgs& args, const ScoreTask& task, Scratch& scratch) {
   const size_t group = static_cast<size_t>(args.q.dim(1) / args.kv_heads), dim = static_cast<size_t>(args.q.dim(2));
   size_t most = 0;
-  for (int32_t r = 0; r < task.rows; ++r) most = HWY_MAX(most, static_cast<size_t>(args.rows[static_cast<size_t>(task.row + r)].windows));
+  for (int32_t r = 0; r < task.rows; ++r)
+    most = HWY_MAX(most, static_cast<size_t>(args.rows[static_cast<size_t>(task.row + r)].windows));
   if (most == 0) return;
   const size_t width = RoundUp(most, ops::kWindowTile);
   const size_t queries = static_cast<size_t>(task.rows) * group;
@@ -112,7 +116,8 @@ void RunTask(const ops::WindowScoresArgs& args, const ScoreTask& task, Scratch& 
     const float* q[kRows];
     for (size_t i = 0; i < kRows; ++i) {
       const size_t r = (first + i) / group, h = (first + i) % group;
-      q[i] = args.q.row<float>(task.row + static_cast<int64_t>(r)) + (static_cast<size_t>(task.kv_head) * group + h) * dim;
+      q[i] =
+          args.q.row<float>(task.row + static_cast<int64_t>(r)) + (static_cast<size_t>(task.kv_head) * group + h) * dim;
     }
     Logits<kRows>(q, dim, keys, most, args.scale, logits + first * width, width);
   });
@@ -157,7 +162,9 @@ std::vector<ScoreTask> Plan(const ops::WindowScoresArgs& args) {
   std::vector<ScoreTask> tasks;
   for (int32_t row = 0; row < rows;) {
     int32_t n = 1;
-    while (n < most && row + n < rows && args.rows[static_cast<size_t>(row + n)].state_begin == args.rows[static_cast<size_t>(row)].state_begin) ++n;
+    while (n < most && row + n < rows &&
+           args.rows[static_cast<size_t>(row + n)].state_begin == args.rows[static_cast<size_t>(row)].state_begin)
+      ++n;
     for (int32_t g = 0; g < args.kv_heads; ++g) tasks.push_back({row, n, g});
     row += n;
   }

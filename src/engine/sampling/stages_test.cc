@@ -87,7 +87,8 @@ TEST(StagesTest, MinPComparesWithTheLikeliest) {
 
 // What a stage must not do, whatever comes before it: drop everything, invent, or say "sorted" of what is not.
 TEST(StagesTest, EveryStageKeepsItsPromises) {
-  const SamplingParams params = {.temperature = 0.7f, .top_k = 5, .top_p = 0.8f, .min_p = 0.1f, .repetition_penalty = 1.3f};
+  const SamplingParams params = {
+      .temperature = 0.7f, .top_k = 5, .top_p = 0.8f, .min_p = 0.1f, .repetition_penalty = 1.3f};
   for (const auto& stage : SamplingStages()) {
     for (uint64_t seed = 0; seed < 200; ++seed) {
       SCOPED_TRACE(std::string(stage->name()) + " " + std::to_string(seed));

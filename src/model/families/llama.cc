@@ -60,7 +60,8 @@ class LlamaDecoder final : public Decoder {
     return call.batch.prefill ? ops::ProductArgs::Mode::kBatched : ops::ProductArgs::Mode::kRowwise;
   }
   void Norm(const ForwardCall& call, ConstTensorView x, ConstTensorView weight, TensorView y) const {
-    ops::rms_norm(*call.backend, {}, {.x = x, .weight = weight, .y = y, .eps = static_cast<float>(config_.rms_norm_eps)});
+    ops::rms_norm(*call.backend, {},
+                  {.x = x, .weight = weight, .y = y, .eps = static_cast<float>(config_.rms_norm_eps)});
   }
   Status Attention(const ForwardCall& call, int layer, TensorView x) const;
   void Mlp(const ForwardCall& call, const LlamaLayer& layer, TensorView x) const;
@@ -152,7 +153,8 @@ void LlamaDecoder::Mlp(const ForwardCall& call, const LlamaLayer& layer, TensorV
 
 }  // namespace
 
-Result<std::unique_ptr<const Decoder>> MakeLlamaDecoder(const schema::ModelConfig& config, std::shared_ptr<WeightSource> weights, DType dtype) {
+Result<std::unique_ptr<const Decoder>> MakeLlamaDecoder(const schema::ModelConfig& config,
+                                                        std::shared_ptr<WeightSource> weights, DType dtype) {
   auto decoder = std::make_unique<LlamaDecoder>(config, std::move(weights));
   NOSA_RETURN_IF_ERROR(decoder->Load(dtype));
   return std::unique_ptr<const Decoder>(std::move(decoder));

@@ -22,9 +22,11 @@ Part Attend(const BlockAttentionArgs& args, const AttentionTile& tile, const flo
   for (int64_t j = 0; j < visible; ++j) {
     double sum = 0;
     for (int64_t d = 0; d < dim; ++d) {
-      sum += static_cast<double>(q[d]) * static_cast<double>(LoadFloat(tile.k, args.dtype, static_cast<size_t>(j * dim + d)));
+      sum += static_cast<double>(q[d]) *
+             static_cast<double>(LoadFloat(tile.k, args.dtype, static_cast<size_t>(j * dim + d)));
     }
-    logits[static_cast<size_t>(j)] = sum * static_cast<double>(args.scale) + (tile.s ? static_cast<double>(tile.s[j]) : 0.0);
+    logits[static_cast<size_t>(j)] =
+        sum * static_cast<double>(args.scale) + (tile.s ? static_cast<double>(tile.s[j]) : 0.0);
   }
   Part part;
   // Rounded first, because the state keeps it so: acc and l must be relative to the stored maximum.
@@ -34,7 +36,8 @@ Part Attend(const BlockAttentionArgs& args, const AttentionTile& tile, const flo
     const double weight = std::exp(logits[static_cast<size_t>(j)] - part.max);
     part.sum += weight;
     for (int64_t d = 0; d < v_dim; ++d) {
-      part.acc[static_cast<size_t>(d)] += weight * static_cast<double>(LoadFloat(tile.v, args.dtype, static_cast<size_t>(j * v_dim + d)));
+      part.acc[static_cast<size_t>(d)] +=
+          weight * static_cast<double>(LoadFloat(tile.v, args.dtype, static_cast<size_t>(j * v_dim + d)));
     }
   }
   return part;

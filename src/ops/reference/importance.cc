@@ -16,7 +16,8 @@ void importance(Backend&, Stream, const ImportanceArgs& args) {
       }
       // log(1 + e^x) = max(x, 0) + log(1 + e^-|x|), whose exponential cannot overflow.
       const double softplus = std::fmax(x, 0.0) + std::log1p(std::exp(-std::abs(x)));
-      args.s.row<float>(m)[g] = static_cast<float>(softplus * LoadFloat(args.a.bytes(), args.a.dtype(), static_cast<size_t>(g)));
+      args.s.row<float>(m)[g] =
+          static_cast<float>(softplus * LoadFloat(args.a.bytes(), args.a.dtype(), static_cast<size_t>(g)));
     }
   }
 }

@@ -33,7 +33,8 @@ void pool_windows(Backend&, Stream, const PoolWindowsArgs& args) {
   for (const PoolWindowsArgs::Segment& segment : args.segments) {
     for (int32_t t = 0; t < segment.tokens; ++t) {
       for (int g = 0; g < args.kv_heads; ++g) {
-        const KvRow& row = args.rows[static_cast<size_t>(segment.row_begin + t) * static_cast<size_t>(args.kv_heads) + static_cast<size_t>(g)];
+        const KvRow& row = args.rows[static_cast<size_t>(segment.row_begin + t) * static_cast<size_t>(args.kv_heads) +
+                                     static_cast<size_t>(g)];
         const WindowState& state = args.states[static_cast<size_t>(segment.state_begin + g)];
         const int32_t pos = segment.first_pos + t;
         for (int c = 0; c < args.head_dim; ++c) {

@@ -15,7 +15,8 @@ void rms_norm(Backend&, Stream, const RmsNormArgs& args) {
     for (int64_t n = 0; n < width; ++n) squares += static_cast<double>(x[n]) * x[n];
     const double factor = 1 / std::sqrt(squares / static_cast<double>(width) + args.eps);
     for (int64_t n = 0; n < width; ++n) {
-      y[n] = static_cast<float>(x[n] * factor * LoadFloat(args.weight.bytes(), args.weight.dtype(), static_cast<size_t>(n)));
+      y[n] = static_cast<float>(x[n] * factor *
+                                LoadFloat(args.weight.bytes(), args.weight.dtype(), static_cast<size_t>(n)));
     }
   }
 }

@@ -14,7 +14,8 @@ double Logit(const WindowScoresArgs& args, const float* q, const void* keys, int
   double sum = 0;
   for (int64_t d = 0; d < dim; ++d) {
     const int64_t at = (w / kWindowTile * dim + d) * kWindowTile + w % kWindowTile;
-    sum += static_cast<double>(q[d]) * static_cast<double>(LoadFloat(keys, args.summary_dtype, static_cast<size_t>(at)));
+    sum +=
+        static_cast<double>(q[d]) * static_cast<double>(LoadFloat(keys, args.summary_dtype, static_cast<size_t>(at)));
   }
   return sum * static_cast<double>(args.scale);
 }

@@ -23,7 +23,7 @@ TEST(ArgmaxTest, MatchesTwin) {
         const RandomTensor logits(DType::kF32, {rows, width}, 1);
         for (int64_t i = 0; i < rows * width; ++i) {
           float& x = logits.view.row<float>(0)[i];
-          x = std::round(x);             // many ties, zeros of both signs
+          x = std::round(x);  // many ties, zeros of both signs
           if (i % 7 == 3) x = kNan;
           if (i % 11 == 5) x = -INFINITY;
         }

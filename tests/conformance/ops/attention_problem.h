@@ -24,8 +24,8 @@ struct AttentionShape {
 
   int32_t blocks() const { return static_cast<int32_t>(CeilDiv(tokens, block)); }
   std::string Name() const {
-    return fmt::format("B {} D {} Dv {} g {} G {} tokens {} rows {} {}{}", block, k_dim, v_dim, group, kv_heads, tokens, rows,
-                       DTypeName(dtype), bias ? " biased" : "");
+    return fmt::format("B {} D {} Dv {} g {} G {} tokens {} rows {} {}{}", block, k_dim, v_dim, group, kv_heads, tokens,
+                       rows, DTypeName(dtype), bias ? " biased" : "");
   }
 };
 
@@ -36,8 +36,16 @@ inline std::vector<AttentionShape> AttentionShapes() {
     int64_t k_dim, v_dim;
     int group, kv_heads;
   };
-  for (const Base& b : std::vector<Base>{{64, 64, 64, 4, 2}, {64, 128, 128, 16, 1}, {16, 32, 32, 1, 2}, {16, 32, 32, 8, 1}, {16, 32, 32, 3, 1},
-                                         {7, 5, 3, 3, 2}, {1, 1, 1, 1, 1}, {33, 40, 24, 2, 1}, {80, 17, 50, 5, 1}, {48, 20, 112, 7, 1}}) {
+  for (const Base& b : std::vector<Base>{{64, 64, 64, 4, 2},
+                                         {64, 128, 128, 16, 1},
+                                         {16, 32, 32, 1, 2},
+                                         {16, 32, 32, 8, 1},
+                                         {16, 32, 32, 3, 1},
+                                         {7, 5, 3, 3, 2},
+                                         {1, 1, 1, 1, 1},
+                                         {33, 40, 24, 2, 1},
+                                         {80, 17, 50, 5, 1},
+                                         {48, 20, 112, 7, 1}}) {
     for (const int32_t tokens : {1, b.block - 1, b.block, b.block + 1, 3 * b.block + b.block / 2}) {
       for (const DType dtype : {DType::kF32, DType::kBF16}) {
         for (const bool bias : {false, true}) {
@@ -52,7 +60,9 @@ inline std::vector<AttentionShape> AttentionShapes() {
 // Owned states with guards behind.
 struct OwnedStates {
   OwnedStates(int64_t states, int heads_, int64_t v_dim_)
-      : m(static_cast<size_t>(states * heads_) + 1, 0.0f), l(m), acc(static_cast<size_t>(states * heads_ * v_dim_) + 1, 0.0f),
+      : m(static_cast<size_t>(states * heads_) + 1, 0.0f),
+        l(m),
+        acc(static_cast<size_t>(states * heads_ * v_dim_) + 1, 0.0f),
         view{m.data(), l.data(), acc.data(), states, heads_, static_cast<int>(v_dim_)} {
     reset_states(*reference::MakeReferenceBackend(), {}, {view});
   }
@@ -71,7 +81,7 @@ class AttentionProblem {
   // How the same work is put into tiles, groups and states.
   struct Cut {
     int refs_per_tile = 1 << 20;
-    bool group_per_row = false;  // else a group per KV head
+    bool group_per_row = false;    // else a group per KV head
     bool state_per_block = false;  // else a state per row and KV head
   };
 
@@ -91,7 +101,8 @@ class AttentionProblem {
   }
 
   OwnedStates MakeStates(const Cut& cut) const {
-    const int64_t states = static_cast<int64_t>(shape_.rows) * shape_.kv_heads * (cut.state_per_block ? shape_.blocks() : 1);
+    const int64_t states =
+        static_cast<int64_t>(shape_.rows) * shape_.kv_heads * (cut.state_per_block ? shape_.blocks() : 1);
     return OwnedStates(states, shape_.group, shape_.v_dim);
   }
   int32_t State(const Cut& cut, int32_t row, int32_t g, int32_t block) const {
@@ -110,7 +121,8 @@ class AttentionProblem {
         groups.push_back(static_cast<int32_t>(tiles.size()));
       }
     }
-    block_attention(backend, {}, {q_.view, positions_, tiles, refs, groups, states, shape_.dtype, shape_.block, Scale()});
+    block_attention(backend, {},
+                    {q_.view, positions_, tiles, refs, groups, states, shape_.dtype, shape_.block, Scale()});
   }
 
   std::vector<float> Merge(Backend& backend, const Cut& cut, PartialStates states) {
@@ -122,8 +134,9 @@ class AttentionProblem {
       }
     }
     std::vector<float> out(static_cast<size_t>(shape_.rows * shape_.group * shape_.kv_heads * shape_.v_dim), 3.0f);
-    merge_states(backend, {}, {states, offsets, order, shape_.kv_heads,
-                               TensorView(out.data(), DType::kF32, {shape_.rows, shape_.group * shape_.kv_heads, shape_.v_dim})});
+    merge_states(backend, {},
+                 {states, offsets, order, shape_.kv_heads,
+                  TensorView(out.data(), DType::kF32, {shape_.rows, shape_.group * shape_.kv_heads, shape_.v_dim})});
     return out;
   }
 
@@ -133,17 +146,25 @@ class AttentionProblem {
     const double dim = static_cast<double>(shape_.k_dim), eps = 0x1p-24;
     return (dim + 4) * eps * (12 * 6 * dim * static_cast<double>(Scale()) + 12);
   }
-  double WeightTolerance() const { return 2 * LogitTolerance() + (shape_.tokens + 8.0 * shape_.blocks() + 8) * 0x1p-24; }
+  double WeightTolerance() const {
+    return 2 * LogitTolerance() + (shape_.tokens + 8.0 * shape_.blocks() + 8) * 0x1p-24;
+  }
   double OutTolerance() const { return 2 * 6 * WeightTolerance(); }
 
  private:
   float Scale() const { return 1.0f / std::sqrt(static_cast<float>(shape_.k_dim)); }
 
-  void AddTiles(const Cut& cut, int32_t g, int32_t b, int32_t row_begin, int32_t row_end, std::vector<AttentionTile>& tiles,
-                std::vector<BlockAttentionArgs::Ref>& refs) const {
+  void AddTiles(const Cut& cut, int32_t g, int32_t b, int32_t row_begin, int32_t row_end,
+                std::vector<AttentionTile>& tiles, std::vector<BlockAttentionArgs::Ref>& refs) const {
     const int64_t at = static_cast<int64_t>(g) * shape_.blocks() + b;
-    AttentionTile tile{k_.view.row_bytes(at), v_.view.row_bytes(at), shape_.bias ? s_.view.row<float>(at) : nullptr, g, b * shape_.block,
-                       std::min(shape_.block, shape_.tokens - b * shape_.block), 0, 0};
+    AttentionTile tile{k_.view.row_bytes(at),
+                       v_.view.row_bytes(at),
+                       shape_.bias ? s_.view.row<float>(at) : nullptr,
+                       g,
+                       b * shape_.block,
+                       std::min(shape_.block, shape_.tokens - b * shape_.block),
+                       0,
+                       0};
     for (int32_t row = row_begin; row < row_end;) {
       tile.ref_begin = static_cast<int32_t>(refs.size());
       tile.ref_count = std::min(cut.refs_per_tile, row_end - row);
@@ -158,8 +179,10 @@ class AttentionProblem {
     for (int32_t g = 0; g < shape_.kv_heads; ++g) {
       const int64_t at = static_cast<int64_t>(g) * shape_.blocks() + last;
       for (int64_t t = at * shape_.block + used; t < (at + 1) * shape_.block; ++t) {
-        for (int64_t d = 0; d < shape_.k_dim; ++d) StoreFloat(k_.buffer.data(), shape_.dtype, static_cast<size_t>(t * shape_.k_dim + d), NAN);
-        for (int64_t d = 0; d < shape_.v_dim; ++d) StoreFloat(v_.buffer.data(), shape_.dtype, static_cast<size_t>(t * shape_.v_dim + d), NAN);
+        for (int64_t d = 0; d < shape_.k_dim; ++d)
+          StoreFloat(k_.buffer.data(), shape_.dtype, static_cast<size_t>(t * shape_.k_dim + d), NAN);
+        for (int64_t d = 0; d < shape_.v_dim; ++d)
+          StoreFloat(v_.buffer.data(), shape_.dtype, static_cast<size_t>(t * shape_.v_dim + d), NAN);
         s_.buffer.as<float>()[t] = NAN;
       }
     }

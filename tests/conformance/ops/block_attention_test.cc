@@ -18,7 +18,8 @@ TEST(block_attention, MatchesTheTwin) {
       OwnedStates found = problem.MakeStates({});
       problem.Attend(*backend.make(), {}, found.view);
       for (size_t i = 0; i + 1 < found.m.size(); ++i) {
-        ASSERT_EQ(std::isinf(expected.m[i]), std::isinf(found.m[i])) << "a part without tokens is not empty, or one with is";
+        ASSERT_EQ(std::isinf(expected.m[i]), std::isinf(found.m[i]))
+            << "a part without tokens is not empty, or one with is";
         if (std::isinf(found.m[i])) {
           ASSERT_EQ(found.l[i], 0.0f);
           continue;
@@ -27,7 +28,8 @@ TEST(block_attention, MatchesTheTwin) {
         ASSERT_NEAR(expected.l[i], found.l[i], expected.l[i] * problem.WeightTolerance()) << i;
         for (int64_t d = 0; d < shape.v_dim; ++d) {
           const size_t at = i * static_cast<size_t>(shape.v_dim) + static_cast<size_t>(d);
-          ASSERT_NEAR(expected.acc[at] / expected.l[i], found.acc[at] / found.l[i], problem.OutTolerance()) << i << " channel " << d;
+          ASSERT_NEAR(expected.acc[at] / expected.l[i], found.acc[at] / found.l[i], problem.OutTolerance())
+              << i << " channel " << d;
         }
       }
       ASSERT_EQ(found.m.back(), 0.0f);
@@ -40,17 +42,20 @@ TEST(block_attention, MatchesTheTwin) {
 TEST(block_attention, TwinIsSoftmax) {
   std::vector<float> k = {1, 0, -1, 2}, v = {10, 20, 30, 40}, s = {0, 1, 0, -1}, q = {0.5f};
   const std::vector<int32_t> positions = {2};
-  const std::vector<AttentionTile> tiles = {{k.data(), v.data(), s.data(), 0, 0, 2, 0, 1}, {k.data() + 2, v.data() + 2, s.data() + 2, 0, 2, 2, 0, 1}};
+  const std::vector<AttentionTile> tiles = {{k.data(), v.data(), s.data(), 0, 0, 2, 0, 1},
+                                            {k.data() + 2, v.data() + 2, s.data() + 2, 0, 2, 2, 0, 1}};
   const std::vector<BlockAttentionArgs::Ref> refs = {{0, 0}};
   const std::vector<int32_t> groups = {0, 2};
   OwnedStates states(1, 1, 1);
-  block_attention(*reference::MakeReferenceBackend(), {}, {ConstTensorView(q.data(), DType::kF32, {1, 1, 1}), positions, tiles, refs, groups,
-                                                           states.view, DType::kF32, 2, 2.0f});
+  block_attention(*reference::MakeReferenceBackend(), {},
+                  {ConstTensorView(q.data(), DType::kF32, {1, 1, 1}), positions, tiles, refs, groups, states.view,
+                   DType::kF32, 2, 2.0f});
   const double a = std::exp(1.0), b = std::exp(1.0), c = std::exp(-1.0);
   EXPECT_NEAR(states.acc[0] / states.l[0], (10 * a + 20 * b + 30 * c) / (a + b + c), 1e-5);
 }
 
-// The same work in tiles of one ref, of some and of all, in groups by head and by row, on 1 and 3 threads: the same bits.
+// The same work in tiles of one ref, of some and of all, in groups by head and by row, on 1 and 3 threads: the same
+// bits.
 TEST(block_attention, BitsDoNotDependOnTilesGroupsOrThreads) {
   for (AttentionShape shape : AttentionShapes()) {
     shape.rows = shape.block == 64 && shape.tokens == 224 ? 130 : 17;
@@ -84,7 +89,8 @@ TEST(block_attention, NothingToDoLeavesStatesAlone) {
     const auto made = backend.make();
     block_attention(*made, {}, {q.view, positions, tiles, refs, groups, states.view, DType::kF32, 16, 1.0f});
     block_attention(*made, {}, {q.view, positions, {}, {}, {}, states.view, DType::kF32, 16, 1.0f});
-    EXPECT_TRUE(SameBits(states.m, before.m) && SameBits(states.l, before.l) && SameBits(states.acc, before.acc)) << backend.name;
+    EXPECT_TRUE(SameBits(states.m, before.m) && SameBits(states.l, before.l) && SameBits(states.acc, before.acc))
+        << backend.name;
   }
 }
 

@@ -12,7 +12,8 @@ TEST(block_scores, MatchesTheTwin) {
       const RandomTensor values(DType::kF32, {4096}, static_cast<uint64_t>(stride));
       std::vector<BlockScoresArgs::Row> rows;
       std::vector<std::vector<float>> expected, found;
-      for (const int windows : {0, 1, 2, stride - 1, stride, stride + 1, 5 * stride - 1, 5 * stride, 5 * stride + 1, 500}) {
+      for (const int windows :
+           {0, 1, 2, stride - 1, stride, stride + 1, 5 * stride - 1, 5 * stride, 5 * stride + 1, 500}) {
         for (const int blocks : {0, 1, 5, 6, 7, 130}) {
           rows.push_back({values.buffer.as<float>(), nullptr, windows, blocks});
           expected.emplace_back(static_cast<size_t>(blocks) + 1, 77.0f);

@@ -45,7 +45,8 @@ inline void ExpectClose(ConstTensorView actual, ConstTensorView expected, double
       const double a = actual.row<float>(r)[i];
       const double e = expected.row<float>(r)[i];
       if (a == e) continue;
-      ASSERT_LE(std::abs(a - e), absolute + relative * std::abs(e)) << "row " << r << ", element " << i << ": " << a << " for " << e;
+      ASSERT_LE(std::abs(a - e), absolute + relative * std::abs(e))
+          << "row " << r << ", element " << i << ": " << a << " for " << e;
     }
   }
 }

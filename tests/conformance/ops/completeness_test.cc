@@ -53,8 +53,8 @@ TEST(Completeness, EveryTableIsFilled) {
 TEST(Completeness, EveryOpHasATest) {
   const std::set<std::string> suites = TestSuites();
   for (const NamedOp& op : AllOps()) {
-    EXPECT_TRUE(suites.contains(Plain(op.name))) << op.name << " has no conformance test: add tests/conformance/ops/" << op.name
-                                                 << "_test.cc with TEST(" << op.name << ", ...)";
+    EXPECT_TRUE(suites.contains(Plain(op.name))) << op.name << " has no conformance test: add tests/conformance/ops/"
+                                                 << op.name << "_test.cc with TEST(" << op.name << ", ...)";
   }
 }
 

@@ -30,7 +30,8 @@ TEST(EmbedTest, RefusesIdsOutsideTheTable) {
   const auto backend = reference::MakeReferenceBackend();
   const RandomTensor table(DType::kF32, {9, 4}, 1), y(DType::kF32, {1, 4}, 2);
   const std::vector<TokenId> ids = {9};
-  EXPECT_DEATH(embed(*backend, {}, {.ids = ids, .table = table.view, .y = y.view}), "ids\\[0\\] is 9, the table has 9 rows");
+  EXPECT_DEATH(embed(*backend, {}, {.ids = ids, .table = table.view, .y = y.view}),
+               "ids\\[0\\] is 9, the table has 9 rows");
 }
 
 }  // namespace

@@ -19,7 +19,8 @@ TEST(merge_states, MatchesTheTwin) {
       SCOPED_TRACE(backend.name + " " + shape.Name());
       const std::vector<float> found = problem.Merge(*backend.make(), cut, states.view);
       // |v| < 6; a merge costs two factors of 3 ulp and two roundings, of acc and of l.
-      for (size_t i = 0; i < found.size(); ++i) ASSERT_NEAR(expected[i], found[i], 6 * 16.0 * shape.blocks() * 0x1p-24) << i;
+      for (size_t i = 0; i < found.size(); ++i)
+        ASSERT_NEAR(expected[i], found[i], 6 * 16.0 * shape.blocks() * 0x1p-24) << i;
     }
   }
 }

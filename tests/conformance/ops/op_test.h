@@ -29,7 +29,8 @@ inline std::vector<BackendCase> BackendCases() {
 // An owned tensor of random normal values (times `scale`), rounded to `dtype`. `stream` makes tensors differ.
 struct RandomTensor {
   RandomTensor(DType dtype, Shape shape, uint64_t stream, float scale = 1.0f)
-      : buffer(Buffer::Host(static_cast<size_t>(shape.elements()) * DTypeBytes(dtype) + 1)), view(buffer.data(), dtype, shape) {
+      : buffer(Buffer::Host(static_cast<size_t>(shape.elements()) * DTypeBytes(dtype) + 1)),
+        view(buffer.data(), dtype, shape) {
     const Philox rng(7, stream);
     for (int64_t i = 0; i < shape.elements(); ++i) {
       StoreFloat(buffer.data(), dtype, static_cast<size_t>(i), rng.Normal(static_cast<uint64_t>(i)) * scale);

@@ -20,9 +20,11 @@ class Sequence {
         windows_(std::max(0, (tokens - shapes.kernel_size) / shapes.kernel_stride + 1)) {
     if (tokens < shapes.kernel_size) windows_ = 0;
     for (int64_t i = 0; i < static_cast<int64_t>(tokens) * shapes.heads; ++i) {
-      rows_.push_back({k_.buffer.data() + static_cast<size_t>(i * shapes.dim) * DTypeBytes(shapes.kv), nullptr, s_.buffer.as<float>() + i});
+      rows_.push_back({k_.buffer.data() + static_cast<size_t>(i * shapes.dim) * DTypeBytes(shapes.kv), nullptr,
+                       s_.buffer.as<float>() + i});
     }
-    tile_bytes_ = RoundUp(static_cast<uint64_t>(windows_), kWindowTile) * static_cast<size_t>(shapes.dim) * DTypeBytes(shapes.summary);
+    tile_bytes_ = RoundUp(static_cast<uint64_t>(windows_), kWindowTile) * static_cast<size_t>(shapes.dim) *
+                  DTypeBytes(shapes.summary);
     Clear();
   }
 
@@ -40,11 +42,20 @@ class Sequence {
     for (int g = 0; g < shapes_.heads; ++g) {
       const auto i = static_cast<size_t>(g);
       const size_t carry_size = carry.size() / static_cast<size_t>(shapes_.heads);
-      states.push_back({keys.data() + i * tile_bytes_, sigma.data() + i * static_cast<size_t>(windows_), carry.data() + i * carry_size});
+      states.push_back({keys.data() + i * tile_bytes_, sigma.data() + i * static_cast<size_t>(windows_),
+                        carry.data() + i * carry_size});
     }
     const PoolWindowsArgs::Segment segment{first, n, first, 0};
-    pool_windows(backend, {}, {{&segment, 1}, rows_, states, shapes_.heads, shapes_.dim, shapes_.kernel_size, shapes_.kernel_stride,
-                               shapes_.kv, shapes_.summary});
+    pool_windows(backend, {},
+                 {{&segment, 1},
+                  rows_,
+                  states,
+                  shapes_.heads,
+                  shapes_.dim,
+                  shapes_.kernel_size,
+                  shapes_.kernel_stride,
+                  shapes_.kv,
+                  shapes_.summary});
   }
 
   // Mean over window w in double, of channel c (c = dim: importance).
@@ -58,7 +69,8 @@ class Sequence {
   }
   double Key(int g, int w, int c) const {
     const int64_t at = (static_cast<int64_t>(w / kWindowTile) * shapes_.dim + c) * kWindowTile + w % kWindowTile;
-    return static_cast<double>(LoadFloat(keys.data() + static_cast<size_t>(g) * tile_bytes_, shapes_.summary, static_cast<size_t>(at)));
+    return static_cast<double>(
+        LoadFloat(keys.data() + static_cast<size_t>(g) * tile_bytes_, shapes_.summary, static_cast<size_t>(at)));
   }
   int windows() const { return windows_; }
 
@@ -74,14 +86,16 @@ class Sequence {
 };
 
 const std::vector<Shapes>& AllShapes() {
-  static const std::vector<Shapes> shapes = {{32, 16, 64, 2, DType::kBF16, DType::kBF16}, {32, 16, 64, 2, DType::kF32, DType::kF32},
-                                             {8, 4, 33, 3, DType::kF32, DType::kBF16},    {48, 16, 70, 1, DType::kBF16, DType::kF32},
-                                             {16, 16, 5, 2, DType::kF32, DType::kF32},    {3, 1, 1, 1, DType::kF32, DType::kF32}};
+  static const std::vector<Shapes> shapes = {
+      {32, 16, 64, 2, DType::kBF16, DType::kBF16}, {32, 16, 64, 2, DType::kF32, DType::kF32},
+      {8, 4, 33, 3, DType::kF32, DType::kBF16},    {48, 16, 70, 1, DType::kBF16, DType::kF32},
+      {16, 16, 5, 2, DType::kF32, DType::kF32},    {3, 1, 1, 1, DType::kF32, DType::kF32}};
   return shapes;
 }
 
 std::string Name(const Shapes& s) {
-  return fmt::format("ks {} st {} D {} G {} {} to {}", s.kernel_size, s.kernel_stride, s.dim, s.heads, DTypeName(s.kv), DTypeName(s.summary));
+  return fmt::format("ks {} st {} D {} G {} {} to {}", s.kernel_size, s.kernel_stride, s.dim, s.heads, DTypeName(s.kv),
+                     DTypeName(s.summary));
 }
 
 TEST(pool_windows, TwinIsTheMean) {
@@ -93,10 +107,12 @@ TEST(pool_windows, TwinIsTheMean) {
     sequence.Extend(*reference, 0, tokens);
     ASSERT_GT(sequence.windows(), kWindowTile);
     // |values| < 6: n additions of partial sums below 6 n, one division, one rounding to the summary's type.
-    const double f32 = shapes.kernel_size * 6 * 0x1p-24, stored = f32 + (shapes.summary == DType::kBF16 ? 6 * 0x1p-9 : 0);
+    const double f32 = shapes.kernel_size * 6 * 0x1p-24,
+                 stored = f32 + (shapes.summary == DType::kBF16 ? 6 * 0x1p-9 : 0);
     for (int g = 0; g < shapes.heads; ++g) {
       for (int w = 0; w < sequence.windows(); ++w) {
-        for (int c = 0; c < shapes.dim; ++c) ASSERT_NEAR(sequence.Key(g, w, c), sequence.Mean(g, w, c), stored) << g << " " << w << " " << c;
+        for (int c = 0; c < shapes.dim; ++c)
+          ASSERT_NEAR(sequence.Key(g, w, c), sequence.Mean(g, w, c), stored) << g << " " << w << " " << c;
         const auto at = static_cast<size_t>(g * sequence.windows() + w);
         ASSERT_NEAR(static_cast<double>(sequence.sigma[at]), sequence.Mean(g, w, shapes.dim), f32);
       }
@@ -142,11 +158,15 @@ TEST(pool_windows, SegmentsOfSeveralSequences) {
     std::vector<KvRow> rows;
     for (int64_t i = 0; i < 80; ++i) rows.push_back({k.buffer.as<float>() + i * 20, nullptr, nullptr});
     const std::vector<PoolWindowsArgs::Segment> segments = {{0, 17, 23, 2}, {0, 0, 0, 0}, {0, 23, 0, 4}};
-    std::vector<float> expected_keys(6 * 20 * kWindowTile), expected_carry(6 * 2 * 21), keys = expected_keys, carry = expected_carry;
+    std::vector<float> expected_keys(6 * 20 * kWindowTile), expected_carry(6 * 2 * 21), keys = expected_keys,
+                                                                                        carry = expected_carry;
     const auto run = [&](Backend& b, std::vector<float>& to, std::vector<float>& sums) {
       std::vector<WindowState> states;
-      for (size_t i = 0; i < 6; ++i) states.push_back({to.data() + i * 20 * kWindowTile, nullptr, sums.data() + i * 2 * 21});
-      pool_windows(b, {}, {segments, rows, states, 2, shapes.dim, shapes.kernel_size, shapes.kernel_stride, DType::kF32, DType::kF32});
+      for (size_t i = 0; i < 6; ++i)
+        states.push_back({to.data() + i * 20 * kWindowTile, nullptr, sums.data() + i * 2 * 21});
+      pool_windows(
+          b, {},
+          {segments, rows, states, 2, shapes.dim, shapes.kernel_size, shapes.kernel_stride, DType::kF32, DType::kF32});
     };
     run(*reference::MakeReferenceBackend(), expected_keys, expected_carry);
     run(*backend.make(), keys, carry);

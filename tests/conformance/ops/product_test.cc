@@ -8,7 +8,8 @@ namespace {
 using Mode = ProductArgs::Mode;
 
 std::string Label(const TargetCase& each, Mode mode, DType dtype, int64_t m, int64_t n, int64_t k) {
-  return fmt::format("{} {} {} M {} N {} K {}", each.name, mode == Mode::kRowwise ? "rowwise" : "batched", DTypeName(dtype), m, n, k);
+  return fmt::format("{} {} {} M {} N {} K {}", each.name, mode == Mode::kRowwise ? "rowwise" : "batched",
+                     DTypeName(dtype), m, n, k);
 }
 
 // |actual - expected| of each element, allowing a rounding of the sum of magnitudes for every one of K products and
@@ -19,7 +20,8 @@ void ExpectProduct(const TensorView& actual, const TensorView& expected, const T
     for (int64_t n = 0; n < w.rows(); ++n) {
       double magnitude = before == nullptr ? 0 : std::abs(before->row<float>(m)[n]);
       for (int64_t k = 0; k < x.dim(1); ++k) {
-        magnitude += std::abs(static_cast<double>(x.row<float>(m)[k]) * LoadFloat(w.row_bytes(n), w.dtype(), static_cast<size_t>(k)));
+        magnitude += std::abs(static_cast<double>(x.row<float>(m)[k]) *
+                              LoadFloat(w.row_bytes(n), w.dtype(), static_cast<size_t>(k)));
       }
       const double allowed = static_cast<double>(x.dim(1) + 2) * kRounding * magnitude * 1.01;
       ASSERT_NEAR(actual.row<float>(m)[n], expected.row<float>(m)[n], allowed) << "row " << m << ", column " << n;
@@ -60,12 +62,13 @@ TEST(ProductTest, SeveralTermsAndStrides) {
     for (const Mode mode : {Mode::kRowwise, Mode::kBatched}) {
       for (const int64_t m : {1, 7, 70}) {
         SCOPED_TRACE(Label(each, mode, DType::kF32, m, 0, k));
-        const RandomTensor x_memory(DType::kF32, {m, k + 3}, 1), w0(DType::kF32, {301, k + 5}, 2), w1(DType::kBF16, {66, k + 1}, 3),
-            w2(DType::kBF16, {3, k}, 4);
+        const RandomTensor x_memory(DType::kF32, {m, k + 3}, 1), w0(DType::kF32, {301, k + 5}, 2),
+            w1(DType::kBF16, {66, k + 1}, 3), w2(DType::kBF16, {3, k}, 4);
         const TensorView x(x_memory.buffer.data(), DType::kF32, {m, k}, k + 3);
         const TensorView w[] = {TensorView(w0.buffer.data(), DType::kF32, {301, k}, k + 5),
                                 TensorView(w1.buffer.data(), DType::kBF16, {66, k}, k + 1), w2.view};
-        const RandomTensor before(DType::kF32, {m, 400}, 5), expected(DType::kF32, {m, 400}, 5), actual(DType::kF32, {m, 400}, 5);
+        const RandomTensor before(DType::kF32, {m, 400}, 5), expected(DType::kF32, {m, 400}, 5),
+            actual(DType::kF32, {m, 400}, 5);
         // Columns [0, 301), [310, 376) and [390, 393) of one matrix; what lies between must stay.
         const auto columns = [&](const RandomTensor& y, int64_t begin, int64_t count) {
           return TensorView(y.buffer.as<float>() + begin, DType::kF32, {m, count}, 400);
@@ -83,7 +86,8 @@ TEST(ProductTest, SeveralTermsAndStrides) {
           ExpectProduct(got[t].y, wanted[t].y, x, w[t], t == 1 ? &old : nullptr);
         }
         for (const auto& [first, count] : {std::pair<int64_t, int64_t>{301, 9}, {376, 14}, {393, 7}}) {
-          EXPECT_TRUE(SameBits(columns(actual, first, count), columns(before, first, count))) << "columns from " << first;
+          EXPECT_TRUE(SameBits(columns(actual, first, count), columns(before, first, count)))
+              << "columns from " << first;
         }
       }
     }
@@ -102,8 +106,10 @@ TEST(ProductTest, Bf16RoundsItsInputs) {
         const RandomTensor widened(DType::kF32, {m, k}, 9), w_wide(DType::kF32, {16, k}, 9);
         for (int64_t i = 0; i < m * k; ++i) widened.buffer.as<float>()[i] = rounded.At(i);
         for (int64_t i = 0; i < 16 * k; ++i) w_wide.buffer.as<float>()[i] = w.At(i);
-        const RandomTensor from_x(DType::kF32, {m, 16}, 3), from_rounded(DType::kF32, {m, 16}, 4), exact(DType::kF32, {m, 16}, 5);
-        const ProductArgs::Term first[] = {{w.view, from_x.view}}, second[] = {{w.view, from_rounded.view}}, third[] = {{w_wide.view, exact.view}};
+        const RandomTensor from_x(DType::kF32, {m, 16}, 3), from_rounded(DType::kF32, {m, 16}, 4),
+            exact(DType::kF32, {m, 16}, 5);
+        const ProductArgs::Term first[] = {{w.view, from_x.view}}, second[] = {{w.view, from_rounded.view}},
+                                third[] = {{w_wide.view, exact.view}};
         product(*backend, {}, {.x = x.view, .terms = first, .mode = mode});
         product(*backend, {}, {.x = widened.view, .terms = second, .mode = mode});
         product(*backend, {}, {.x = x.view, .terms = third, .mode = mode});
@@ -138,7 +144,8 @@ TEST(ProductTest, RowwiseRowsDependOnThemselvesAlone) {
           for (const int64_t begin : {int64_t{0}, (rows - count) / 2, rows - count}) {
             const Buffer y = run(*other, x.view.Rows(begin, count));
             for (int64_t m = 0; m < count; ++m) {
-              ASSERT_TRUE(SameBits(y.View(DType::kF32, {count, n}).Rows(m, 1), alone[static_cast<size_t>(begin + m)].View(DType::kF32, {1, n})))
+              ASSERT_TRUE(SameBits(y.View(DType::kF32, {count, n}).Rows(m, 1),
+                                   alone[static_cast<size_t>(begin + m)].View(DType::kF32, {1, n})))
                   << each.name << ", " << threads << " threads, row " << m << " of " << count << " from " << begin;
             }
           }

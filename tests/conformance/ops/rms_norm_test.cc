@@ -31,8 +31,11 @@ TEST(RmsNormTest, EpsDecidesForSmallRows) {
   for (const TargetCase& each : TargetCases()) {
     const auto backend = each.Make();
     std::vector<float> x(20, 1e-4f), weight(20, 1.0f), y(20);
-    rms_norm(*backend, {}, {.x = {x.data(), DType::kF32, {1, 20}}, .weight = {weight.data(), DType::kF32, {20}},
-                            .y = {y.data(), DType::kF32, {1, 20}}, .eps = 3e-8f});
+    rms_norm(*backend, {},
+             {.x = {x.data(), DType::kF32, {1, 20}},
+              .weight = {weight.data(), DType::kF32, {20}},
+              .y = {y.data(), DType::kF32, {1, 20}},
+              .eps = 3e-8f});
     EXPECT_NEAR(y[19], 0.5, 1e-6) << each.name;  // 1e-4 / sqrt(1e-8 + 3e-8)
   }
 }

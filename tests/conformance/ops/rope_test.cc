@@ -8,7 +8,8 @@ namespace {
 std::vector<float> Frequencies(int64_t head_dim) {
   std::vector<float> inv_freq;
   for (int64_t i = 0; i < head_dim / 2; ++i) {
-    inv_freq.push_back(static_cast<float>(std::pow(10000.0, -2.0 * static_cast<double>(i) / static_cast<double>(head_dim))));
+    inv_freq.push_back(
+        static_cast<float>(std::pow(10000.0, -2.0 * static_cast<double>(i) / static_cast<double>(head_dim))));
   }
   return inv_freq;
 }
@@ -22,9 +23,11 @@ TEST(RopeTest, MatchesTwin) {
         for (const int64_t rows : {0, 1, 2, 200}) {
           SCOPED_TRACE(fmt::format("{} [{}, {}, {}]", each.name, rows, heads, head_dim));
           const Shape shape = {rows, heads, head_dim};
-          const RandomTensor original(DType::kF32, shape, 1), expected(DType::kF32, shape, 1), actual(DType::kF32, shape, 1);
+          const RandomTensor original(DType::kF32, shape, 1), expected(DType::kF32, shape, 1),
+              actual(DType::kF32, shape, 1);
           std::vector<int32_t> positions;
-          for (int64_t m = 0; m < rows; ++m) positions.push_back(static_cast<int32_t>(m < 3 ? 1'000'000 * (m + 1) : m * 41 - 123));
+          for (int64_t m = 0; m < rows; ++m)
+            positions.push_back(static_cast<int32_t>(m < 3 ? 1'000'000 * (m + 1) : m * 41 - 123));
           const std::vector<float> inv_freq = Frequencies(head_dim);
           rope(*reference, {}, {.x = expected.view, .positions = positions, .inv_freq = inv_freq});
           rope(*backend, {}, {.x = actual.view, .positions = positions, .inv_freq = inv_freq});
@@ -32,7 +35,9 @@ TEST(RopeTest, MatchesTwin) {
           const int64_t half = head_dim / 2;
           for (int64_t i = 0; i < shape.elements(); ++i) {
             const int64_t pair = i % head_dim < half ? i + half : i - half;
-            ASSERT_NEAR(actual.At(i), expected.At(i), 5 * kRounding * (std::abs(original.At(i)) + std::abs(original.At(pair)))) << i;
+            ASSERT_NEAR(actual.At(i), expected.At(i),
+                        5 * kRounding * (std::abs(original.At(i)) + std::abs(original.At(pair))))
+                << i;
           }
         }
       }

@@ -55,13 +55,15 @@ TEST(topk_blocks, MatchesTheTwin) {
       const std::vector<std::vector<uint64_t>> before = expected;
       const auto run = [&](Backend& b, std::vector<std::vector<uint64_t>>& masks) {
         std::vector<TopkBlocksArgs::Row> rows;
-        for (size_t i = 0; i < scores.size(); ++i) rows.push_back({scores[i].data(), masks[i].data(), static_cast<int32_t>(scores[i].size())});
+        for (size_t i = 0; i < scores.size(); ++i)
+          rows.push_back({scores[i].data(), masks[i].data(), static_cast<int32_t>(scores[i].size())});
         topk_blocks(b, {}, {rows, k});
       };
       run(*reference, expected);
       run(*backend, found);
       for (size_t i = 0; i < scores.size(); ++i) {
-        ASSERT_EQ(expected[i], found[i]) << backend_case.name << " k " << k << " blocks " << scores[i].size() << " row " << i;
+        ASSERT_EQ(expected[i], found[i]) << backend_case.name << " k " << k << " blocks " << scores[i].size() << " row "
+                                         << i;
         int had = 0, has = 0;
         for (size_t w = 0; w < found[i].size(); ++w) {
           had += std::popcount(before[i][w]);

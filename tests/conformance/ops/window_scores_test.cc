@@ -16,13 +16,15 @@ class Scores {
   Scores(const Problem& problem, DType dtype)
       : problem_(problem),
         q_(DType::kF32, {Rows(), problem.group * problem.kv_heads, problem.dim}, 1, 3.0f),
-        width_(static_cast<int64_t>(RoundUp(static_cast<uint64_t>(*std::max_element(problem.windows.begin(), problem.windows.end())), kWindowTile))),
+        width_(static_cast<int64_t>(RoundUp(
+            static_cast<uint64_t>(*std::max_element(problem.windows.begin(), problem.windows.end())), kWindowTile))),
         keys_(dtype, {Sequences() * problem.kv_heads, std::max<int64_t>(width_, 1), problem.dim}, 2) {
     for (int64_t i = 0; i < Sequences() * problem.kv_heads; ++i) {
       states_.push_back({keys_.view.row_bytes(i), nullptr, nullptr});
     }
     for (int32_t r = 0; r < static_cast<int32_t>(Rows()); ++r) {
-      rows_.push_back({problem.windows[static_cast<size_t>(r)], r / problem.sequence_rows * static_cast<int32_t>(problem.kv_heads)});
+      rows_.push_back({problem.windows[static_cast<size_t>(r)],
+                       r / problem.sequence_rows * static_cast<int32_t>(problem.kv_heads)});
     }
   }
 
@@ -30,17 +32,19 @@ class Scores {
   std::vector<float> Run(Backend& backend) {
     std::vector<float> p(static_cast<size_t>(Rows() * problem_.kv_heads * width_) + 1, -7.0f);
     const float scale = 1.0f / std::sqrt(static_cast<float>(problem_.dim));
-    window_scores(backend, {}, {q_.view, rows_, states_, keys_.view.dtype(), scale, static_cast<int>(problem_.kv_heads),
-                                TensorView(p.data(), DType::kF32, {Rows(), problem_.kv_heads, width_})});
+    window_scores(backend, {},
+                  {q_.view, rows_, states_, keys_.view.dtype(), scale, static_cast<int>(problem_.kv_heads),
+                   TensorView(p.data(), DType::kF32, {Rows(), problem_.kv_heads, width_})});
     EXPECT_EQ(p.back(), -7.0f);
     for (int64_t i = 0; i < Rows() * problem_.kv_heads; ++i) {
-      for (int64_t w = problem_.windows[static_cast<size_t>(i / problem_.kv_heads)]; w < width_; ++w) p[static_cast<size_t>(i * width_ + w)] = 0;
+      for (int64_t w = problem_.windows[static_cast<size_t>(i / problem_.kv_heads)]; w < width_; ++w)
+        p[static_cast<size_t>(i * width_ + w)] = 0;
     }
     return p;
   }
-  // A logit is a chain of D products, |q| < 18 and |c| < 6, of an error below D^2 eps |q c| scale at worst; p is at most
-  // g and turns by its relative error; the sum over windows adds W eps. Rounding errors in fact partly cancel, so a
-  // real defect is far above this.
+  // A logit is a chain of D products, |q| < 18 and |c| < 6, of an error below D^2 eps |q c| scale at worst; p is at
+  // most g and turns by its relative error; the sum over windows adds W eps. Rounding errors in fact partly cancel, so
+  // a real defect is far above this.
   double Tolerance() const {
     const double eps = 0x1p-24, dim = static_cast<double>(problem_.dim);
     const double logit = dim * eps * 18 * 6 * std::sqrt(dim);
@@ -77,8 +81,8 @@ TEST(window_scores, MatchesTheTwin) {
       Scores scores(problem, dtype);
       const std::vector<float> expected = scores.Run(*reference);
       for (const BackendCase& backend : BackendCases()) {
-        SCOPED_TRACE(fmt::format("{} {} g {} G {} D {} first row {} windows", backend.name, DTypeName(dtype), problem.group,
-                                 problem.kv_heads, problem.dim, problem.windows[0]));
+        SCOPED_TRACE(fmt::format("{} {} g {} G {} D {} first row {} windows", backend.name, DTypeName(dtype),
+                                 problem.group, problem.kv_heads, problem.dim, problem.windows[0]));
         const std::vector<float> found = scores.Run(*backend.make());
         for (size_t i = 0; i < found.size(); ++i) ASSERT_NEAR(expected[i], found[i], scores.Tolerance()) << i;
       }

@@ -1,0 +1,74 @@
+"""`nosa eval` and `nosa demo`: eval_test.py PROGRAM MODEL SANITIZERS."""
+import json
+import math
+import os
+import unittest
+
+from program import MODEL, ProgramTest, main, run
+
+SOURCES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "src", "base")
+
+
+class PerplexityTest(ProgramTest):
+    def test_loss_is_the_mean_of_its_buckets(self):
+        text = self.write("text.py", "def f(x):\n    return x + 1\n\n" * 30)
+        out = json.loads(self.succeed("eval", "ppl", "--model", MODEL, "--text", text, "--tokens", 200, "--bucket", 64, "--json").stdout)
+        self.assertEqual(out["tokens"], 199)
+        self.assertEqual([b["tokens"] for b in out["buckets"]], [64, 64, 64, 7])
+        self.assertAlmostEqual(sum(b["loss"] * b["tokens"] for b in out["buckets"]) / 199, out["loss"])
+        self.assertAlmostEqual(math.exp(out["loss"]), out["perplexity"])
+        self.assertLess(out["buckets"][2]["loss"], out["buckets"][0]["loss"], "what repeats is easy")
+        table = self.succeed("eval", "ppl", "--model", MODEL, "--text", text, "--tokens", 200, "--quiet").stdout
+        self.assertIn(f"{out['loss']:.4f}", table)
+
+    def test_ids_need_no_text(self):
+        out = json.loads(self.succeed("eval", "ppl", "--model", MODEL, "--ids", self.write("ids.json", [5, 6, 7, 8]), "--json").stdout)
+        self.assertEqual(out["tokens"], 3)
+
+    def test_refuses(self):
+        self.fail_with(2, "expected one of --text and --ids, found none", "eval", "ppl", "--model", MODEL)
+        self.fail_with(1, "at least 2 tokens", "eval", "ppl", "--model", MODEL, "--ids", self.write("one.json", [5]))
+
+
+class RecallTest(ProgramTest):
+    def test_json_says_every_fact(self):
+        args = ("eval", "recall", "--model", MODEL, "--source", SOURCES, "--lengths", "700,1024", "--facts", 2, "--texts", 1)
+        out = json.loads(self.succeed(*args, "--json").stdout)
+        self.assertEqual([length["tokens"] for length in out["lengths"]], [700, 1024])
+        for length in out["lengths"]:
+            facts = length["texts"][0]["facts"]
+            self.assertEqual(len(facts), 2)
+            self.assertEqual(sum(fact["ok"] for fact in facts), length["correct"])
+            for fact in facts:
+                self.assertEqual(fact["ok"], fact["answer"] == fact["truth"])
+        self.assertGreaterEqual(sum(length["correct"] for length in out["lengths"]), 2)
+        self.assertIn("all depths", self.succeed(*args).stdout)
+
+    def test_refuses(self):
+        self.fail_with(1, "no such file or folder", "eval", "recall", "--model", MODEL, "--source", self.path("none"))
+        self.fail_with(1, "a text of at least", "eval", "recall", "--model", MODEL, "--source", self.write("a.txt", "short\n"))
+        self.fail_with(2, "--source is required", "eval", "recall", "--model", MODEL)
+
+
+class DemoTest(ProgramTest):
+    def test_offloaded_is_in_ram(self):
+        args = ("demo", "--model", MODEL, "--source", SOURCES, "--tokens", 2000, "--facts", 2, "--kv-host", "4MiB")
+        out = json.loads(self.succeed(*args, "--json").stdout)
+        self.assertTrue(out["same_tokens"] and out["same_fingerprint"])
+        self.assertEqual(out["offloaded"]["fingerprint"], out["in_ram"]["fingerprint"])
+        self.assertLessEqual(out["offloaded"]["kv"]["host_peak_bytes"], 4 << 20)
+        self.assertGreater(out["offloaded"]["kv"]["answering"]["bytes_fetched"], 0)
+        self.assertEqual(out["in_ram"]["kv"]["disk_bytes"], 0)
+        text = self.succeed(*args).stdout
+        self.assertIn("Answer tokens: equal", text)
+        for line in text.splitlines():
+            self.assertEqual(line, line.rstrip())
+
+    def test_needs_something_to_read(self):
+        done = run("demo", "--model", MODEL, cwd=self.tmp)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("--source PATH", done.stderr)
+
+
+if __name__ == "__main__":
+    main()
