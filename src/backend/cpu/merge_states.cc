@@ -2,8 +2,10 @@
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "backend/cpu/merge_states.cc"
-#include "backend/cpu/partial_merge-inl.h"
 #include "backend/cpu/simd.h"
+
+// In a block of their own, lest they are sorted before simd.h, which they need.
+#include "backend/cpu/partial_merge-inl.h"
 
 #include <cmath>
 

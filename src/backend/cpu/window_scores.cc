@@ -2,9 +2,11 @@
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "backend/cpu/window_scores.cc"
+#include "backend/cpu/simd.h"
+
+// In a block of their own, lest they are sorted before simd.h, which they need.
 #include "backend/cpu/partial_merge-inl.h"
 #include "backend/cpu/row_products-inl.h"
-#include "backend/cpu/simd.h"
 
 #include <cmath>
 #include <vector>
