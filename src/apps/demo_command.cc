@@ -32,11 +32,12 @@ Result<std::vector<std::filesystem::path>> Sources(const DemoFlags& flags) {
   if (!flags.sources.empty()) return std::vector<std::filesystem::path>(flags.sources.begin(), flags.sources.end());
   std::vector<std::filesystem::path> found;
   std::error_code error;
-  for (const char* name : {"src", "docs", "README.md"}) {
+  // Not the README: it shows the demo's output, which would change with what it shows.
+  for (const char* name : {"src", "docs"}) {
     if (std::filesystem::exists(name, error)) found.emplace_back(name);
   }
   if (found.empty())
-    return NotFound("expected src, docs or README.md in the current directory; --source PATH names other text");
+    return NotFound("expected src or docs in the current directory; --source PATH names other text");
   return found;
 }
 
@@ -174,7 +175,7 @@ void AddDemo(Command command) {
   flags->common.kv_host = 8 * kMiB;
   flags->task.tokens = 12000;
   command.Texts("--source", &flags->sources,
-                "file or folder with text; may be given several times (default: src, docs and README.md)", "PATH");
+                "file or folder with text; may be given several times (default: src and docs)", "PATH");
   command.Int("--tokens", &flags->task.tokens, 1, "of the text, facts and question included");
   command.Int("--facts", &flags->task.facts, 1, "facts in the text", static_cast<int>(eval::RecallWords().size()));
   command.Seed("--seed", &flags->task.seed, "of the order of files, the words and the numbers");
