@@ -1,5 +1,5 @@
 # nosa_room(NAME DIR <dir> ROOMS <room>... LIBRARIES <target>...)
-# A room is one static library of the .cc files below src/<dir>, without the tests. It sees the rooms
+# A room is one static library of the .cc and .cu files below src/<dir>, without the tests. It sees the rooms
 # named after ROOMS and no others: the table of docs/MAP.md, as link lines. Its *_test.cc files become
 # one test program, nosa_<name>_test.
 function(nosa_room NAME)
@@ -7,7 +7,8 @@ function(nosa_room NAME)
   if(NOT ARG_DIR)
     set(ARG_DIR ${NAME})
   endif()
-  file(GLOB_RECURSE SOURCES CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/${ARG_DIR}/*.cc)
+  file(GLOB_RECURSE SOURCES CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/${ARG_DIR}/*.cc
+       ${CMAKE_CURRENT_SOURCE_DIR}/${ARG_DIR}/*.cu)
   set(TESTS ${SOURCES})
   list(FILTER TESTS INCLUDE REGEX "_test\\.cc$")
   list(FILTER SOURCES EXCLUDE REGEX "_test\\.cc$")

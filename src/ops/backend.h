@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
 
@@ -19,8 +20,9 @@ namespace nosa::ops {
 #include "ops/ops.def"
 #undef NOSA_OP
 
-// An ordered queue of work on a backend. Work on one stream runs in order; streams run side by side.
-// The CPU backends have one, and work is done when the call returns.
+// An ordered queue of work on a backend. Work on one stream runs in order; streams run side by side. Every backend has
+// kStreams of them. On the CPU backends they are one, and work is done when the call returns.
+inline constexpr int kStreams = 4;
 struct Stream {
   int32_t index = 0;
 };
@@ -45,7 +47,18 @@ struct OpCost {
   double flops = 0;
 };
 
+// Work recorded once and run again as a whole, without the host. Addresses and sizes are those of the recording.
+class Graph {
+ public:
+  virtual ~Graph() = default;
+};
+
 // One caller thread at a time.
+//
+// Memory. What an op writes, the tensors it reads and the addresses inside its plans lie where the backend can address
+// them: compute_memory() or shared_memory(). Spans of constants (the plans themselves) may also lie anywhere on the
+// host: the op has read them when it returns. While a graph is recorded they must lie in memory the backend addresses,
+// where each run reads them anew. The host reads results after Wait.
 class Backend {
  public:
   virtual ~Backend() = default;
@@ -55,16 +68,29 @@ class Backend {
   virtual const OpTable& table() const = 0;
   virtual int threads() const = 0;
 
-  // Where tensors that ops read and write must lie.
+  // Where tensors are fastest to reach for ops.
   virtual MemoryKind compute_memory() const = 0;
+  // What ops and the host can both address.
+  virtual MemoryKind shared_memory() const = 0;
   // Zeroed memory; kResourceExhausted with sizes when there is none.
   virtual Result<Buffer> Allocate(size_t bytes, MemoryKind kind) = 0;
-  // Both ranges stay valid until the stream has passed this point.
+  // Any two kinds of memory; both ranges stay valid until the stream has passed this point.
   virtual void Copy(void* to, const void* from, size_t bytes, Stream stream) = 0;
 
   virtual Event Record(Stream stream) = 0;
   virtual bool Done(Event event) = 0;
   virtual void Wait(Event event) = 0;
+  // Work given to `stream` from now on starts after `event`.
+  virtual void WaitOn(Stream stream, Event event) = 0;
+  void Synchronize(Stream stream) { Wait(Record(stream)); }
+
+  // Whether calls can be recorded. Where not, callers make them again each time, which computes the same.
+  virtual bool records_graphs() const { return false; }
+  // From here to EndGraph, calls on `stream`, and on streams that wait for its events, are recorded and not run. All of
+  // them must have been waited for by `stream` at the end.
+  virtual void BeginGraph(Stream) {}
+  virtual Result<std::unique_ptr<Graph>> EndGraph(Stream) { return Unimplemented("{} records no graphs", name()); }
+  virtual void Run(Graph&, Stream) {}
 
   // Threads for host-side loops; never null on the CPU backends.
   virtual ThreadPool* pool() { return nullptr; }

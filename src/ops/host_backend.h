@@ -10,6 +10,7 @@ namespace nosa::ops {
 class HostBackend : public Backend {
  public:
   MemoryKind compute_memory() const override { return MemoryKind::kHost; }
+  MemoryKind shared_memory() const override { return MemoryKind::kHost; }
   Result<Buffer> Allocate(size_t bytes, MemoryKind kind) override {
     if (kind == MemoryKind::kDevice) return FailedPrecondition("the {} backend has no device memory", name());
     return Buffer::Host(bytes, 4096);
@@ -18,6 +19,7 @@ class HostBackend : public Backend {
   Event Record(Stream) override { return Event(); }
   bool Done(Event) override { return true; }
   void Wait(Event) override {}
+  void WaitOn(Stream, Event) override {}
 };
 
 }  // namespace nosa::ops

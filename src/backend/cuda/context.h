@@ -1,0 +1,62 @@
+// What the ops of this room reach through the Backend they are handed. For .cu files of this room only.
+#pragma once
+
+#include <cublasLt.h>
+#include <cuda_runtime.h>
+
+#include <span>
+#include <type_traits>
+
+#include "base/check.h"
+#include "ops/backend.h"
+
+namespace nosa::cuda {
+
+// Ends the program: after one of these the device's state is unknown, and no request can survive it.
+#define NOSA_CUDA_CHECK(call)                                                                                \
+  do {                                                                                                       \
+    const cudaError_t nosa_cuda_error = (call);                                                              \
+    NOSA_CHECK(nosa_cuda_error == cudaSuccess, "CUDA: {} ({})", cudaGetErrorString(nosa_cuda_error), #call); \
+  } while (false)
+
+// After every launch.
+#define NOSA_CUDA_LAUNCHED() NOSA_CUDA_CHECK(cudaGetLastError())
+
+class Context {
+ public:
+  virtual ~Context() = default;
+
+  virtual cudaStream_t stream(ops::Stream stream) = 0;
+  virtual int multiprocessors() const = 0;
+
+  // The elements of a plan where kernels of `stream` can read them, until the stream has passed what is launched next:
+  // `items` itself when it lies in memory the device addresses, else a copy of it (not while a graph is recorded).
+  template <typename T>
+  const T* Stage(std::span<const T> items, ops::Stream stream) {
+    static_assert(std::is_trivially_copyable_v<T>);
+    return items.empty() ? nullptr : static_cast<const T*>(StageBytes(items.data(), items.size_bytes(), stream));
+  }
+
+  // At least `bytes` of device memory, 256-byte aligned, contents unspecified; shared by the ops of a stream, so valid
+  // only for the launches of the op that asked. One per op call. While a graph is recorded it must not grow: the first,
+  // unrecorded, run of the same calls has grown it.
+  virtual void* Scratch(size_t bytes, ops::Stream stream) = 0;
+
+  virtual cublasLtHandle_t cublas() = 0;
+  // Work space for cuBLAS on that stream.
+  virtual void* cublas_workspace(ops::Stream stream) = 0;
+  virtual size_t cublas_workspace_bytes() const = 0;
+
+ protected:
+  virtual const void* StageBytes(const void* data, size_t bytes, ops::Stream stream) = 0;
+};
+
+// `backend` is the CUDA backend.
+Context& ContextOf(ops::Backend& backend);
+
+// One entry of the op table each, in <name>.cu.
+#define NOSA_OP(name, Args) void name(ops::Backend& backend, ops::Stream stream, const ops::Args& args);
+#include "ops/ops.def"
+#undef NOSA_OP
+
+}  // namespace nosa::cuda

@@ -1,0 +1,31 @@
+#include "ops/swiglu.h"
+
+#include "backend/cuda/context.h"
+
+namespace nosa::cuda {
+namespace {
+
+__global__ void Swiglu(const float* gate, const float* up, float* y, int64_t gate_stride, int64_t up_stride,
+                       int64_t y_stride, int width) {
+  const int64_t row = blockIdx.y;
+  const int i = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
+  if (i >= width) return;
+  const float g = gate[row * gate_stride + i];
+  y[row * y_stride + i] = g / (1.0f + expf(-g)) * up[row * up_stride + i];
+}
+
+}  // namespace
+
+void swiglu(ops::Backend& backend, ops::Stream stream, const ops::SwigluArgs& args) {
+  const int64_t rows = args.y.rows(), width = args.y.RowElements();
+  if (rows * width == 0) return;
+  Context& context = ContextOf(backend);
+  constexpr int kThreads = 256;
+  const dim3 grid(static_cast<unsigned>(CeilDiv(width, kThreads)), static_cast<unsigned>(rows));
+  Swiglu<<<grid, kThreads, 0, context.stream(stream)>>>(
+      args.gate.row<float>(0), args.up.row<float>(0), args.y.row<float>(0), args.gate.row_stride(),
+      args.up.row_stride(), args.y.row_stride(), static_cast<int>(width));
+  NOSA_CUDA_LAUNCHED();
+}
+
+}  // namespace nosa::cuda
