@@ -1,0 +1,415 @@
+// Two kernels: the logits of every query head with every window, and one CTA per lane that turns them into block scores
+// and selects. In between lie [lanes, windows, g] f32 logits and the softmax statistics of each piece of windows.
+#include "ops/select_blocks.h"
+
+#include <algorithm>
+
+#include "backend/cuda/block_mask.cuh"
+#include "backend/cuda/context.h"
+#include "backend/cuda/device.cuh"
+#include "backend/cuda/fragments.cuh"
+
+namespace nosa::cuda {
+namespace {
+
+// Windows of one warp: the unit of the statistics.
+constexpr int kPiece = 64;
+constexpr int kTiles = kPiece / ops::kWindowTile;
+constexpr int kWarps = 4, kLogitThreads = kWarps * kWarpSize;
+constexpr int kSelectThreads = 512;
+constexpr int kMostGroup = 16;
+
+struct Params {
+  const float* q;
+  int64_t q_stride;
+  const int32_t* positions;
+  const ops::WindowState* states;
+  ops::SelectionRule rule;
+  ops::StepSelection selection;
+  int kv_heads, group, dim;
+  int block_size, kernel_size, kernel_stride;
+  float scale;
+  // Per lane: windows and pieces that there is room for.
+  int most_windows = 0, most_pieces = 0;
+  float* logits = nullptr;   // [lanes, most_windows, group]
+  float2* pieces = nullptr;  // [lanes, most_pieces, group]: maximum, sum of exp(logit - maximum)
+
+  __device__ int WindowsAt(int32_t pos) const {
+    return pos + 1 < kernel_size ? 0 : (pos + 1 - kernel_size) / kernel_stride + 1;
+  }
+};
+
+// Softmax statistics of a piece, over the lanes that hold its windows; `store` on one lane per head.
+__device__ void StorePiece(const Params& p, int lane, int piece, int head, float max, float sum) {
+  p.pieces[(static_cast<int64_t>(lane) * p.most_pieces + piece) * p.group + head] = make_float2(max, sum);
+}
+
+// Any type and shape: a lane of the warp takes windows lane and lane + 32 of the piece.
+template <typename T>
+__global__ void __launch_bounds__(kLogitThreads) PlainLogits(const Params p) {
+  const int lane = static_cast<int>(blockIdx.y), seat = lane / p.kv_heads, g = lane % p.kv_heads;
+  const int32_t pos = p.positions[seat];
+  const int windows = pos < 0 ? 0 : p.WindowsAt(pos);
+  const int piece = static_cast<int>(blockIdx.x) * kWarps + static_cast<int>(threadIdx.x) / kWarpSize;
+  const int self = static_cast<int>(threadIdx.x) % kWarpSize;
+  if (piece * kPiece >= windows) return;
+  const T* keys = static_cast<const T*>(p.states[lane].keys);
+  for (int h = 0; h < p.group; ++h) {
+    const float* q = p.q + seat * p.q_stride + static_cast<int64_t>(g * p.group + h) * p.dim;
+    float logit[2] = {-INFINITY, -INFINITY};
+    for (int i = 0; i < 2; ++i) {
+      const int w = piece * kPiece + i * kWarpSize + self;
+      if (w >= windows) continue;
+      const T* key = keys + static_cast<int64_t>(w / ops::kWindowTile) * p.dim * ops::kWindowTile + w % ops::kWindowTile;
+      float sum = 0;
+      for (int d = 0; d < p.dim; ++d) sum += q[d] * ToFloat(key[static_cast<int64_t>(d) * ops::kWindowTile]);
+      logit[i] = sum * p.scale;
+      p.logits[(static_cast<int64_t>(lane) * p.most_windows + w) * p.group + h] = logit[i];
+    }
+    const float max = WarpMax(fmaxf(logit[0], logit[1]));
+    const float sum = WarpSum(expf(logit[0] - max) + expf(logit[1] - max));
+    if (self == 0) StorePiece(p, lane, piece, h, max, sum);
+  }
+}
+
+// bf16 summaries, head size Dim, groups of up to 16: keys are the rows of the product (16 windows of a tile), heads its
+// columns. Every warp works on its own piece; all of its keys are asked for before the first is used.
+template <int Dim>
+__global__ void __launch_bounds__(kLogitThreads) MmaLogits(const Params p) {
+  extern __shared__ __align__(16) uint16_t shared[];
+  const int lane = static_cast<int>(blockIdx.y), seat = lane / p.kv_heads, g = lane % p.kv_heads;
+  const int32_t pos = p.positions[seat];
+  const int windows = pos < 0 ? 0 : p.WindowsAt(pos);
+  const int warp = static_cast<int>(threadIdx.x) / kWarpSize, self = static_cast<int>(threadIdx.x) % kWarpSize;
+  const int piece = static_cast<int>(blockIdx.x) * kWarps + warp;
+  if (piece * kPiece >= windows) return;
+  const int quad = self % 4, group = self / 4;
+
+  constexpr int kTileNumbers = Dim * ops::kWindowTile;
+  uint16_t* own = shared + warp * kTiles * kTileNumbers;
+  const uint16_t* keys = static_cast<const uint16_t*>(p.states[lane].keys) +
+                         static_cast<int64_t>(piece) * kTiles * kTileNumbers;
+  const int tiles = min(kTiles, (windows - piece * kPiece + ops::kWindowTile - 1) / ops::kWindowTile);
+#pragma unroll
+  for (int tile = 0; tile < kTiles; ++tile) {
+    if (tile < tiles) {
+      for (int i = self; i < kTileNumbers / 8; i += kWarpSize) {
+        CopyAsync16(own + tile * kTileNumbers + i * 8, keys + tile * kTileNumbers + i * 8);
+      }
+    }
+    CommitCopies();
+  }
+
+  // Columns n of the product are heads; two tiles of 8. The query as two bf16 terms.
+  uint32_t q[2][Dim / 16][2], rest[2][Dim / 16][2];
+#pragma unroll
+  for (int n = 0; n < 2; ++n) {
+    const int h = n * 8 + group;
+    const float* head = p.q + seat * p.q_stride + static_cast<int64_t>(g * p.group + h) * Dim;
+#pragma unroll
+    for (int step = 0; step < Dim / 16; ++step) {
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        float2 x = make_float2(0, 0);
+        if (h < p.group) x = *reinterpret_cast<const float2*>(head + step * 16 + half * 8 + quad * 2);
+        q[n][step][half] = Pack(x.x, x.y);
+        rest[n][step][half] = PackRest(x.x, x.y);
+      }
+    }
+  }
+
+  float max[2][2], sum[2][2];  // [tile of heads][column of the pair]
+#pragma unroll
+  for (int n = 0; n < 2; ++n) {
+    max[n][0] = max[n][1] = -INFINITY;
+    sum[n][0] = sum[n][1] = 0;
+  }
+#pragma unroll
+  for (int tile = 0; tile < kTiles; ++tile) {
+    if (tile == 0) AwaitCopies<3>();
+    if (tile == 1) AwaitCopies<2>();
+    if (tile == 2) AwaitCopies<1>();
+    if (tile == 3) AwaitCopies<0>();
+    __syncwarp();
+    if (tile >= tiles) break;
+    float d[2][4] = {};
+#pragma unroll
+    for (int step = 0; step < Dim / 16; ++step) {
+      // A [16 windows, 16 channels] lies transposed: matrices (channels 0-7, windows 0-7), (0-7, 8-15), (8-15, 0-7),
+      // (8-15, 8-15).
+      const int matrix = self / 8, channel = step * 16 + (matrix / 2) * 8 + self % 8;
+      uint32_t a[4];
+      LoadMatricesTransposed(a, own + tile * kTileNumbers + channel * ops::kWindowTile + (matrix % 2) * 8);
+#pragma unroll
+      for (int n = 0; n < 2; ++n) {
+        if (n * 8 >= p.group) break;
+        Mma(d[n], a, q[n][step][0], q[n][step][1]);
+        Mma(d[n], a, rest[n][step][0], rest[n][step][1]);
+      }
+    }
+#pragma unroll
+    for (int n = 0; n < 2; ++n) {
+      if (n * 8 >= p.group) break;
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        const int w = piece * kPiece + tile * ops::kWindowTile + group + (i / 2) * 8, h = n * 8 + quad * 2 + i % 2;
+        d[n][i] = w < windows && h < p.group ? d[n][i] * p.scale : -INFINITY;
+        if (w < windows && h < p.group) {
+          p.logits[(static_cast<int64_t>(lane) * p.most_windows + w) * p.group + h] = d[n][i];
+        }
+      }
+#pragma unroll
+      for (int c = 0; c < 2; ++c) {
+        const float now = fmaxf(max[n][c], fmaxf(d[n][c], d[n][c + 2]));
+        if (now != -INFINITY) {
+          sum[n][c] = sum[n][c] * expf(max[n][c] - now) + expf(d[n][c] - now) + expf(d[n][c + 2] - now);
+          max[n][c] = now;
+        }
+      }
+    }
+  }
+  // Over the eight groups of lanes that hold the same heads.
+#pragma unroll
+  for (int n = 0; n < 2; ++n) {
+#pragma unroll
+    for (int c = 0; c < 2; ++c) {
+      float m = max[n][c], l = sum[n][c];
+#pragma unroll
+      for (int other = 4; other < kWarpSize; other *= 2) {
+        const float m2 = __shfl_xor_sync(kAllLanes, m, other), l2 = __shfl_xor_sync(kAllLanes, l, other);
+        const float now = fmaxf(m, m2);
+        l = now == -INFINITY ? 0.0f : l * expf(m - now) + l2 * expf(m2 - now);
+        m = now;
+      }
+      const int h = n * 8 + quad * 2 + c;
+      if (group == 0 && h < p.group) StorePiece(p, lane, piece, h, m, l);
+    }
+  }
+}
+
+// Adds to `mask` the blocks of largest key that are not in it, until it has `members`; ties go to the lower block. Keys
+// and masks are in shared memory; `present` is how many are in it. Ends synchronised.
+__device__ void FillMask(const uint32_t* keys, int blocks, int members, int present, uint32_t* mask, uint32_t* equal,
+                         int32_t* bins) {
+  const int thread = static_cast<int>(threadIdx.x), threads = static_cast<int>(blockDim.x);
+  __shared__ uint32_t prefix;
+  __shared__ int wanted;
+  const int words = (blocks + 31) / 32;
+  const auto is_member = [&](int b) { return (mask[b / 32] >> (b % 32) & 1) != 0; };
+  if (members >= blocks) {
+    for (int w = thread; w < words; w += threads) {
+      mask[w] = w < blocks / 32 ? 0xffffffffu : (1u << (blocks % 32)) - 1;
+    }
+    __syncthreads();
+    return;
+  }
+  if (members <= present) return;
+  if (thread == 0) {
+    prefix = 0;
+    wanted = members - present;
+  }
+  // The key of the last one that joins, eight bits at a time.
+  for (int shift = 24; shift >= 0; shift -= 8) {
+    for (int i = thread; i < 256; i += threads) bins[i] = 0;
+    __syncthreads();
+    const uint32_t high = prefix;
+    for (int b = thread; b < blocks; b += threads) {
+      const bool same = shift == 24 || keys[b] >> (shift + 8) == high >> (shift + 8);
+      if (same && !is_member(b)) atomicAdd(bins + (keys[b] >> shift & 255), 1);
+    }
+    __syncthreads();
+    if (thread < kWarpSize) {
+      // Lane i holds bins 8 i .. 8 i + 7; how many keys lie above them.
+      int own[8], total = 0;
+#pragma unroll
+      for (int i = 0; i < 8; ++i) total += own[i] = bins[thread * 8 + i];
+      int above = total;
+#pragma unroll
+      for (int step = 1; step < kWarpSize; step *= 2) {
+        const int from = __shfl_down_sync(kAllLanes, above, step);
+        if (thread + step < kWarpSize) above += from;
+      }
+      above -= total;
+      const int want = wanted;
+      __syncwarp();
+      if (above < want && above + total >= want) {
+        int bin = 7;
+        while (above + own[bin] < want) above += own[bin--];
+        prefix = high | static_cast<uint32_t>(thread * 8 + bin) << shift;
+        wanted = want - above;
+      }
+    }
+    __syncthreads();
+  }
+  const uint32_t last = prefix;
+  for (int w = thread; w < words; w += threads) {
+    uint32_t joins = 0, ties = 0;
+    for (int i = 0; i < 32 && w * 32 + i < blocks; ++i) {
+      const int b = w * 32 + i;
+      if ((mask[w] >> i & 1) != 0) continue;
+      joins |= static_cast<uint32_t>(keys[b] > last) << i;
+      ties |= static_cast<uint32_t>(keys[b] == last) << i;
+    }
+    mask[w] |= joins;
+    equal[w] = ties;
+  }
+  __syncthreads();
+  // Of those that tie with the last one, the lowest.
+  if (thread < kWarpSize) {
+    int left = wanted;
+    for (int first = 0; first < words; first += kWarpSize) {
+      const int w = first + thread, n = w < words ? __popc(equal[w]) : 0;
+      int before = n;
+#pragma unroll
+      for (int step = 1; step < kWarpSize; step *= 2) {
+        const int from = __shfl_up_sync(kAllLanes, before, step);
+        if (thread >= step) before += from;
+      }
+      const int all = __shfl_sync(kAllLanes, before, kWarpSize - 1);
+      int take = min(n, max(0, left - (before - n)));
+      for (uint32_t bits = w < words ? equal[w] : 0; take > 0; --take, bits &= bits - 1) mask[w] |= bits & (0u - bits);
+      left -= min(left, all);
+    }
+  }
+  __syncthreads();
+}
+
+__device__ int CountMembers(const uint32_t* mask, int words) {
+  int n = 0;
+  for (int w = static_cast<int>(threadIdx.x); w < words; w += static_cast<int>(blockDim.x)) n += __popc(mask[w]);
+  return BlockSum(n);
+}
+
+// One CTA per lane. Shared memory: keys [blocks], mask, ties, prefix [words + 1].
+__global__ void __launch_bounds__(kSelectThreads) SelectBlocks(const Params p, int most_blocks) {
+  extern __shared__ uint32_t select_shared[];
+  const int most_words = (most_blocks + 31) / 32;
+  uint32_t *keys = select_shared, *mask = keys + most_blocks, *equal = mask + most_words;
+  int32_t* prefix = reinterpret_cast<int32_t*>(equal + most_words);
+  __shared__ int32_t bins[256];
+  __shared__ float head_max[kMostGroup * 4], head_scale[kMostGroup * 4];
+  const int lane = static_cast<int>(blockIdx.x), thread = static_cast<int>(threadIdx.x);
+  const int32_t pos = p.positions[lane / p.kv_heads];
+  if (pos < 0) {
+    if (thread == 0) p.selection.counts[lane] = 0;
+    return;
+  }
+  const int own = pos / p.block_size, blocks = own + 1, words = (blocks + 31) / 32;
+  const int windows = p.WindowsAt(pos), per_block = p.block_size / p.kernel_stride;
+  for (int w = thread; w < words; w += kSelectThreads) {
+    uint32_t bits = 0;
+    for (int i = 0; i < 32 && w * 32 + i < blocks; ++i) {
+      const bool in = p.rule.every_block || IsForced(w * 32 + i, own, p.rule.init_blocks, p.rule.local_blocks);
+      bits |= static_cast<uint32_t>(in) << i;
+    }
+    mask[w] = bits;
+  }
+  __syncthreads();
+
+  if (p.rule.query_blocks > 0 && !p.rule.every_block) {
+    const int warp = thread / kWarpSize, self = thread % kWarpSize;
+    const int pieces = (windows + kPiece - 1) / kPiece;
+    for (int h = warp; h < p.group; h += kSelectThreads / kWarpSize) {
+      float max = -INFINITY, sum = 0;
+      for (int i = self; i < pieces; i += kWarpSize) {
+        const float2 piece = p.pieces[(static_cast<int64_t>(lane) * p.most_pieces + i) * p.group + h];
+        const float now = fmaxf(max, piece.x);
+        sum = sum * expf(max - now) + piece.y * expf(piece.x - now);
+        max = now;
+      }
+      const float all = WarpMax(max);
+      sum = WarpSum(max == -INFINITY ? 0.0f : sum * expf(max - all));
+      if (self == 0) {
+        head_max[h] = all;
+        head_scale[h] = 1.0f / sum;
+      }
+    }
+    __syncthreads();
+    const float* logits = p.logits + static_cast<int64_t>(lane) * p.most_windows * p.group;
+    for (int b = thread; b < blocks; b += kSelectThreads) {
+      float best = -INFINITY;
+      const int end = min(b * per_block + per_block, windows);
+      for (int w = max(0, b * per_block - 1); w < end; ++w) {
+        float score = 0;
+        for (int h = 0; h < p.group; ++h) {
+          score += expf(logits[static_cast<int64_t>(w) * p.group + h] - head_max[h]) * head_scale[h];
+        }
+        best = fmaxf(best, score);
+      }
+      keys[b] = OrderedKey(best);
+    }
+    const int present = CountMembers(mask, words);
+    __syncthreads();
+    FillMask(keys, blocks, p.rule.query_blocks, present, mask, equal, bins);
+  }
+  if (p.rule.topk > 0 && !p.rule.every_block) {
+    const float* sigma = p.states[lane].sigma;
+    for (int b = thread; b < blocks; b += kSelectThreads) {
+      float best = -INFINITY;
+      const int end = min(b * per_block + per_block, windows);
+      for (int w = max(0, b * per_block - 1); w < end; ++w) best = fmaxf(best, sigma[w]);
+      keys[b] = OrderedKey(best);
+    }
+    const int present = CountMembers(mask, words);
+    __syncthreads();
+    FillMask(keys, blocks, p.rule.topk, present, mask, equal, bins);
+  }
+  const int count = EmitMembers(mask, words, prefix,
+                                p.selection.ids + static_cast<int64_t>(lane) * p.selection.width, p.selection.width);
+  if (thread == 0) p.selection.counts[lane] = count;
+}
+
+}  // namespace
+
+void select_blocks(ops::Backend& backend, ops::Stream stream, const ops::SelectBlocksArgs& args) {
+  const int lanes = static_cast<int>(args.positions.size()) * args.kv_heads;
+  if (lanes == 0) return;
+  Context& context = ContextOf(backend);
+  const cudaStream_t queue = context.stream(stream);
+  Params p = {.q = args.q.row<float>(0),
+              .q_stride = args.q.row_stride(),
+              .positions = context.Stage(args.positions, stream),
+              .states = context.Stage(args.states, stream),
+              .rule = args.rule,
+              .selection = args.selection,
+              .kv_heads = args.kv_heads,
+              .group = static_cast<int>(args.q.dim(1)) / args.kv_heads,
+              .dim = static_cast<int>(args.q.dim(2)),
+              .block_size = args.block_size,
+              .kernel_size = args.kernel_size,
+              .kernel_stride = args.kernel_stride,
+              .scale = args.scale};
+  NOSA_CHECK(p.group <= kMostGroup * 4, "select_blocks: groups of {} heads", p.group);
+  if (args.rule.query_blocks > 0 && !args.rule.every_block) {
+    const int windows = args.max_blocks * args.block_size / args.kernel_stride;
+    p.most_pieces = (windows + kPiece - 1) / kPiece;
+    p.most_windows = p.most_pieces * kPiece;
+    const size_t logits = static_cast<size_t>(lanes) * static_cast<size_t>(p.most_windows * p.group) * sizeof(float);
+    const size_t pieces = static_cast<size_t>(lanes) * static_cast<size_t>(p.most_pieces * p.group) * sizeof(float2);
+    std::byte* scratch = static_cast<std::byte*>(context.Scratch(logits + pieces, stream));
+    p.logits = reinterpret_cast<float*>(scratch);
+    p.pieces = reinterpret_cast<float2*>(scratch + logits);
+    const dim3 grid(GridFor(p.most_pieces, kWarps), static_cast<unsigned>(lanes));
+    const bool aligned = p.q_stride % 2 == 0 && reinterpret_cast<uintptr_t>(p.q) % 8 == 0;
+    const auto mma = [&]<int Dim>() {
+      constexpr size_t kShared = size_t{kWarps} * kPiece * Dim * 2;
+      AllowShared(reinterpret_cast<const void*>(&MmaLogits<Dim>), kShared);
+      MmaLogits<Dim><<<grid, kLogitThreads, kShared, queue>>>(p);
+    };
+    if (args.summary_dtype == DType::kBF16 && p.group <= kMostGroup && aligned && p.dim == 128) {
+      mma.template operator()<128>();
+    } else if (args.summary_dtype == DType::kBF16 && p.group <= kMostGroup && aligned && p.dim == 64) {
+      mma.template operator()<64>();
+    } else {
+      DispatchFloat(args.summary_dtype, [&]<typename T>() { PlainLogits<T><<<grid, kLogitThreads, 0, queue>>>(p); });
+    }
+    NOSA_CUDA_LAUNCHED();
+  }
+  const size_t words = static_cast<size_t>(args.max_blocks + 31) / 32;
+  const size_t shared = (static_cast<size_t>(args.max_blocks) + 3 * words + 1) * sizeof(uint32_t);
+  AllowShared(reinterpret_cast<const void*>(&SelectBlocks), shared);
+  SelectBlocks<<<static_cast<unsigned>(lanes), kSelectThreads, shared, queue>>>(p, args.max_blocks);
+  NOSA_CUDA_LAUNCHED();
+}
+
+}  // namespace nosa::cuda
