@@ -47,8 +47,19 @@ struct SequenceTrace {
   std::vector<std::vector<uint64_t>> last;  // by lane
 };
 
+// Where a layer's attention is computed: the host plans it block by block (AttentionRunner), or the device does
+// (StepAttention).
+class AttentionLayer {
+ public:
+  virtual ~AttentionLayer() = default;
+  // q [R, H, D] and k [R, G, D] after RoPE, v [R, G, D], s [R, G] (empty without importance), all f32, the rows of
+  // `batch`. Caches k, v and s, extends the summaries, and out [R, H, D] = attention over the selected blocks.
+  virtual Status Run(LayerIdx layer, const AttentionBatch& batch, ConstTensorView q, ConstTensorView k,
+                     ConstTensorView v, ConstTensorView s, TensorView out) = 0;
+};
+
 // For one store and one caller thread. Immutable but for scratch and counters.
-class AttentionRunner {
+class AttentionRunner final : public AttentionLayer {
  public:
   // kFailedPrecondition when the selector needs importance weights the model does not have.
   static Result<std::unique_ptr<AttentionRunner>> Create(const AttentionConfig& config, const AttentionOptions& options,
@@ -61,7 +72,7 @@ class AttentionRunner {
   // into the sequences' open blocks, extends their summaries, and out [R, H, D] = attention over the selected blocks.
   // kDataLoss or kIo from the cold tier; the call may then be repeated after BeginAppend and RestoreRunningSums.
   Status Run(LayerIdx layer, const AttentionBatch& batch, ConstTensorView q, ConstTensorView k, ConstTensorView v,
-             ConstTensorView s, TensorView out);
+             ConstTensorView s, TensorView out) override;
 
   // A sequence was opened, or its trace is stale.
   void ForgetTrace(SeqId seq);

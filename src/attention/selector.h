@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -12,6 +13,7 @@
 #include "base/status.h"
 #include "ops/ops.h"
 #include "ops/pool_windows.h"
+#include "ops/select_blocks.h"
 
 namespace nosa::attention {
 
@@ -40,6 +42,9 @@ class BlockSelector {
   // Sets the blocks of every row and KV head in `selection`, which is Reset to the rows, KV heads and blocks of the
   // input. Each row always gets its own block; rows do not influence each other. Forced blocks as docs/nosa.md says.
   virtual void Select(const SelectInput& input, Selection* selection) const = 0;
+  // The same as a rule that a device can follow by itself, one query at a time; nullopt when there is none: then every
+  // step is planned by the host.
+  virtual std::optional<ops::SelectionRule> rule() const { return std::nullopt; }
 };
 
 // By the names of selectors.def; kInvalidArgument lists them.

@@ -32,7 +32,7 @@ class Workspace {
 // The rows of one forward call and where they are computed.
 struct ForwardCall {
   ops::Backend* backend = nullptr;
-  attention::AttentionRunner* attention = nullptr;
+  attention::AttentionLayer* attention = nullptr;
   Workspace* workspace = nullptr;
   attention::AttentionBatch batch;  // its prefill flag also chooses between batched and row-wise products
 };

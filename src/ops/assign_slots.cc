@@ -10,7 +10,7 @@ void Check(const AssignSlotsArgs& args) {
   CheckLanes(args.lanes, "assign_slots");
   NOSA_CHECK(args.positions.size() == static_cast<size_t>(args.lanes.seats), "assign_slots: {} seats, {} positions",
              args.lanes.seats, args.positions.size());
-  NOSA_CHECK(args.lanes.slots >= args.selection.width - 1,
+  NOSA_CHECK(args.lanes.slots == 0 || args.lanes.slots >= args.selection.width - 1,
              "assign_slots: a selection of {} blocks beside the tail needs as many slots, found {}",
              args.selection.width - 1, args.lanes.slots);
   NOSA_CHECK(args.step && args.addresses && args.late && args.copies && args.copy_count,

@@ -21,10 +21,10 @@ inline void CheckFrame(const BlockFrame& frame, const char* op) {
 }
 
 inline void CheckLanes(const SlotLanes& lanes, const char* op) {
-  NOSA_CHECK(lanes.seats >= 0 && lanes.kv_heads > 0 && lanes.slots > 0 && lanes.max_blocks > 0,
+  NOSA_CHECK(lanes.seats >= 0 && lanes.kv_heads > 0 && lanes.slots >= 0 && lanes.max_blocks > 0,
              "{}: {} seats of {} KV heads, {} slots, {} blocks", op, lanes.seats, lanes.kv_heads, lanes.slots,
              lanes.max_blocks);
-  NOSA_CHECK(lanes.seats == 0 || (lanes.frames && lanes.blocks && lanes.used && lanes.pages), "{}: a table is missing",
+  NOSA_CHECK(lanes.seats == 0 || (lanes.frames && lanes.pages && (lanes.slots == 0 || (lanes.blocks && lanes.used))), "{}: a table is missing",
              op);
 }
 

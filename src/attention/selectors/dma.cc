@@ -10,6 +10,9 @@ class DmaSelector final : public BlockSelector {
   explicit DmaSelector(const AttentionConfig& config) : config_(config) {}
   std::string_view name() const override { return "dma"; }
   SelectorTraits traits() const override { return {.needs_importance = true, .bias = true}; }
+  std::optional<ops::SelectionRule> rule() const override {
+    return ops::SelectionRule{.init_blocks = config_.init_blocks, .local_blocks = config_.local_blocks, .topk = config_.topk};
+  }
 
   void Select(const SelectInput& input, Selection* selection) const override {
     ForceBlocks(config_, input, selection);

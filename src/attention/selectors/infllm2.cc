@@ -9,6 +9,9 @@ class InfLlm2Selector final : public BlockSelector {
   explicit InfLlm2Selector(const AttentionConfig& config) : config_(config) {}
   std::string_view name() const override { return "infllm2"; }
   SelectorTraits traits() const override { return {}; }
+  std::optional<ops::SelectionRule> rule() const override {
+    return ops::SelectionRule{.init_blocks = config_.init_blocks, .local_blocks = config_.local_blocks, .query_blocks = config_.topk};
+  }
 
   void Select(const SelectInput& input, Selection* selection) const override {
     ForceBlocks(config_, input, selection);

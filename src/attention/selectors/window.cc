@@ -9,6 +9,10 @@ class WindowSelector final : public BlockSelector {
   explicit WindowSelector(const AttentionConfig& config) : config_(config) {}
   std::string_view name() const override { return "window"; }
   SelectorTraits traits() const override { return {}; }
+  std::optional<ops::SelectionRule> rule() const override {
+    return ops::SelectionRule{.init_blocks = config_.init_blocks, .local_blocks = config_.local_blocks};
+  }
+
   void Select(const SelectInput& input, Selection* selection) const override { ForceBlocks(config_, input, selection); }
 
  private:

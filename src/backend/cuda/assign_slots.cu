@@ -41,6 +41,13 @@ __global__ void AssignSlots(const ops::AssignSlotsArgs args, const int32_t* posi
   if (pos < 0) return;
   const int32_t now = *args.step, own = pos / args.frame.block_size;
   const int count = args.selection.counts[lane];
+  if (slots == 0) {
+    for (int i = thread; i < count; i += threads) {
+      const int64_t at = static_cast<int64_t>(lane) * width + i;
+      args.addresses[at] = lanes.pages[static_cast<int64_t>(lane) * lanes.max_blocks + args.selection.ids[at]];
+    }
+    return;
+  }
   if (thread == 0) missing_count = repeated = 0;
   for (int i = thread; i < count; i += threads) {
     ids[i] = args.selection.ids[static_cast<int64_t>(lane) * width + i];

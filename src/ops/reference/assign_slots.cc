@@ -36,6 +36,13 @@ void assign_slots(Backend&, Stream, const AssignSlotsArgs& args) {
     std::byte* frames = lanes.frames + static_cast<size_t>(lane) * static_cast<size_t>(slots + 1) * args.frame.bytes;
     const int32_t* ids = selection.ids + static_cast<ptrdiff_t>(lane) * selection.width;
     const int count = selection.counts[lane];
+    if (slots == 0) {
+      for (int i = 0; i < count; ++i) {
+        args.addresses[static_cast<ptrdiff_t>(lane) * selection.width + i] =
+            lanes.pages[static_cast<ptrdiff_t>(lane) * lanes.max_blocks + ids[i]];
+      }
+      continue;
+    }
     const auto frame = [&](int slot) { return frames + static_cast<size_t>(slot) * args.frame.bytes; };
     std::vector<int> slot_of(static_cast<size_t>(count), -1);
     std::vector<bool> taken(static_cast<size_t>(slots), false);

@@ -1,0 +1,221 @@
+#include "attention/step.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "ops/advance_seats.h"
+#include "ops/append_token.h"
+#include "ops/copy_blocks.h"
+#include "ops/merge_splits.h"
+#include "ops/seat_attention.h"
+
+namespace nosa::attention {
+namespace {
+
+constexpr ops::Stream kCompute = {0}, kTransfer = {1};
+
+struct PlanSizes {
+  size_t lists, splits;  // entries: one per selected block, one per split
+  size_t partial;        // bytes of the partial states
+};
+
+PlanSizes SizesOf(const AttentionConfig& config, int width, int seats) {
+  const size_t lanes = static_cast<size_t>(seats) * static_cast<size_t>(config.kv_heads);
+  const size_t splits = lanes * static_cast<size_t>(ops::SplitsOf(width));
+  return {lanes * static_cast<size_t>(width), splits,
+          splits * static_cast<size_t>(config.group()) * static_cast<size_t>(config.head_dim + 2) * sizeof(float)};
+}
+
+ops::PartialStates Partial(std::byte* memory, const AttentionConfig& config, int64_t count) {
+  const size_t heads = static_cast<size_t>(count) * static_cast<size_t>(config.group());
+  float* acc = reinterpret_cast<float*>(memory);  // first: 16-byte aligned
+  float* m = acc + heads * static_cast<size_t>(config.head_dim);
+  return {m, m + heads, acc, count, config.group(), config.head_dim};
+}
+
+}  // namespace
+
+uint64_t StepAttention::DeviceBytes(const AttentionConfig& config, const StepOptions& options,
+                                    const kv::SeatOptions& seats) {
+  const Result<std::unique_ptr<BlockSelector>> selector = MakeSelector(options.selector, config);
+  if (!selector.ok() || !(*selector)->rule()) return 0;
+  const int width = ops::SelectionWidth(*(*selector)->rule(), seats.layout.Blocks(seats.max_tokens));
+  const PlanSizes sizes = SizesOf(config, width, seats.seats);
+  const size_t lanes = static_cast<size_t>(seats.layout.lanes()) * static_cast<size_t>(seats.seats);
+  return SummaryLayout(config, seats.max_tokens).bytes() * static_cast<size_t>(seats.seats) +
+         lanes * sizeof(ops::WindowState) +
+         sizes.lists * (sizeof(int32_t) + sizeof(std::byte*) + sizeof(ops::BlockCopy)) + sizes.splits + sizes.partial;
+}
+
+Result<std::unique_ptr<StepAttention>> StepAttention::Create(const AttentionConfig& config, const StepOptions& options,
+                                                             kv::SeatStore* store, ops::Backend* backend) {
+  std::unique_ptr<StepAttention> step(new StepAttention(config, options, store, backend));
+  NOSA_RETURN_IF_ERROR(step->Init());
+  return step;
+}
+
+Status StepAttention::Init() {
+  NOSA_ASSIGN_OR_RETURN(const std::unique_ptr<BlockSelector> selector, MakeSelector(options_.selector, config_));
+  traits_ = selector->traits();
+  if (traits_.needs_importance && !config_.has_importance) {
+    return FailedPrecondition("attention \"{}\" needs importance weights, this checkpoint has none", options_.selector);
+  }
+  if (!selector->rule()) {
+    return FailedPrecondition("attention \"{}\" has no rule that a device could follow by itself", options_.selector);
+  }
+  rule_ = *selector->rule();
+  width_ = ops::SelectionWidth(rule_, store_->max_blocks());
+  const kv::SeatOptions& seats = store_->options();
+  if (seats.slots > 0 && seats.slots < width_ - 1) {
+    return ResourceExhausted("a step reads up to {} blocks per KV head, there are {} slots", width_ - 1, seats.slots);
+  }
+  const PlanSizes sizes = SizesOf(config_, width_, seats.seats);
+  const size_t lanes = static_cast<size_t>(seats.layout.lanes()) * static_cast<size_t>(seats.seats);
+  const size_t layers = static_cast<size_t>(config_.layers);
+  const MemoryKind device = backend_->compute_memory(), shared = backend_->shared_memory();
+  const auto allocate = [&](size_t bytes, MemoryKind kind, Buffer* buffer) -> Status {
+    NOSA_ASSIGN_OR_RETURN(*buffer, backend_->Allocate(bytes, kind));
+    return Status::Ok();
+  };
+  NOSA_RETURN_IF_ERROR(allocate(summary_layout_.bytes() * static_cast<size_t>(seats.seats), device, &summaries_));
+  NOSA_RETURN_IF_ERROR(allocate(lanes * sizeof(ops::WindowState), device, &states_));
+  NOSA_RETURN_IF_ERROR(allocate(sizes.lists * sizeof(int32_t), device, &ids_));
+  NOSA_RETURN_IF_ERROR(allocate(static_cast<size_t>(seats.seats * config_.kv_heads) * sizeof(int32_t), device, &counts_));
+  NOSA_RETURN_IF_ERROR(allocate(sizes.lists * sizeof(std::byte*), device, &addresses_));
+  NOSA_RETURN_IF_ERROR(allocate(sizes.splits, device, &late_));
+  NOSA_RETURN_IF_ERROR(allocate(sizes.lists * sizeof(ops::BlockCopy), device, &copies_));
+  NOSA_RETURN_IF_ERROR(allocate(layers * sizeof(int32_t), device, &copy_counts_));
+  NOSA_RETURN_IF_ERROR(allocate(layers * sizeof(int32_t), device, &zeros_));
+  NOSA_RETURN_IF_ERROR(allocate(sizeof(ops::SlotCounters), device, &counters_));
+  NOSA_RETURN_IF_ERROR(allocate(sizeof(ops::SlotCounters), shared, &shared_counters_));
+  NOSA_RETURN_IF_ERROR(allocate(sizes.partial, device, &partial_));
+
+  // [layer][seat][KV head], as a layer's ops take them.
+  NOSA_ASSIGN_OR_RETURN(const Buffer staged, backend_->Allocate(states_.size(), shared));
+  size_t at = 0;
+  for (int layer = 0; layer < config_.layers; ++layer) {
+    for (int seat = 0; seat < seats.seats; ++seat) {
+      for (int g = 0; g < config_.kv_heads; ++g) {
+        staged.as<ops::WindowState>()[at++] =
+            summary_layout_.State(summaries(seat), seats.layout.Lane(LayerIdx(layer), g));
+      }
+    }
+  }
+  backend_->Copy(states_.data(), staged.data(), at * sizeof(ops::WindowState), kCompute);
+  backend_->Synchronize(kCompute);
+  return Status::Ok();
+}
+
+void StepAttention::BeginStep() {
+  backend_->Copy(copy_counts_.data(), zeros_.data(), static_cast<size_t>(config_.layers) * sizeof(int32_t), kCompute);
+}
+
+void StepAttention::EndStep() {
+  ops::advance_seats(*backend_, kCompute,
+                     {.positions = store_->positions_data(), .seats = store_->options().seats, .step = store_->step()});
+}
+
+Status StepAttention::Run(LayerIdx layer, const AttentionBatch& batch, ConstTensorView q, ConstTensorView k,
+                          ConstTensorView v, ConstTensorView s, TensorView out) {
+  const int seats = store_->options().seats, splits = ops::SplitsOf(width_);
+  const size_t lanes = static_cast<size_t>(seats * config_.kv_heads);
+  const std::span<const ops::WindowState> states = {
+      states_.as<ops::WindowState>() + static_cast<size_t>(layer.value) * lanes, lanes};
+  const ops::SlotLanes slots = store_->Lanes(layer);
+  const ops::StepSelection selection = {ids_.as<int32_t>(), counts_.as<int32_t>(), width_};
+  ops::append_token(*backend_, kCompute,
+                    {.k = k,
+                     .v = v,
+                     .s = s,
+                     .positions = store_->positions(),
+                     .states = states,
+                     .lanes = slots,
+                     .frame = store_->frame(),
+                     .kernel_size = config_.kernel_size,
+                     .kernel_stride = config_.kernel_stride,
+                     .summary_dtype = config_.kv_dtype});
+  ops::select_blocks(*backend_, kCompute,
+                     {.q = q,
+                      .positions = store_->positions(),
+                      .states = states,
+                      .rule = rule_,
+                      .kv_heads = config_.kv_heads,
+                      .block_size = config_.block_size,
+                      .kernel_size = config_.kernel_size,
+                      .kernel_stride = config_.kernel_stride,
+                      .max_blocks = store_->max_blocks(),
+                      .scale = config_.scale(),
+                      .summary_dtype = config_.kv_dtype,
+                      .selection = selection});
+  if (options_.trace != nullptr && !rule_.every_block) {
+    ops::replay_selection(*backend_, kCompute,
+                          {.trace = *options_.trace,
+                           .lane = layer.value * config_.kv_heads % options_.trace->lanes,
+                           .step = store_->step(),
+                           .stagger = options_.trace_stagger,
+                           .positions = store_->positions(),
+                           .kv_heads = config_.kv_heads,
+                           .init_blocks = config_.init_blocks,
+                           .local_blocks = config_.local_blocks,
+                           .block_size = config_.block_size,
+                           .selection = selection});
+  }
+  int32_t* copy_count = copy_counts_.as<int32_t>() + layer.value;
+  ops::assign_slots(*backend_, kCompute,
+                    {.selection = selection,
+                     .positions = store_->positions(),
+                     .lanes = slots,
+                     .frame = store_->frame(),
+                     .step = store_->step(),
+                     .addresses = addresses_.as<std::byte*>(),
+                     .late = late_.as<uint8_t>(),
+                     .copies = copies_.as<ops::BlockCopy>(),
+                     .copy_count = copy_count,
+                     .counters = counters_.as<ops::SlotCounters>()});
+
+  using Part = ops::SeatAttentionArgs::Part;
+  const ops::PartialStates partial =
+      Partial(partial_.data(), config_, static_cast<int64_t>(lanes) * static_cast<int64_t>(splits));
+  const auto fetch = [&](ops::Stream stream) {
+    ops::copy_blocks(*backend_, stream,
+                     {.copies = copies_.as<ops::BlockCopy>(),
+                      .count = copy_count,
+                      .most = static_cast<int>(lanes) * width_,
+                      .bytes = store_->frame().bytes});
+  };
+  const auto attend = [&](Part part) {
+    ops::seat_attention(*backend_, kCompute,
+                        {.q = q,
+                         .positions = store_->positions(),
+                         .selection = selection,
+                         .addresses = addresses_.as<const std::byte*>(),
+                         .late = late_.as<uint8_t>(),
+                         .part = part,
+                         .frame = store_->frame(),
+                         .bias = traits_.bias,
+                         .scale = config_.scale(),
+                         .kv_heads = config_.kv_heads,
+                         .states = partial});
+  };
+  if (store_->options().slots > 0 && options_.schedule == StepOptions::Schedule::kOverlap) {
+    backend_->WaitOn(kTransfer, backend_->Record(kCompute));
+    fetch(kTransfer);
+    attend(Part::kReady);
+    backend_->WaitOn(kCompute, backend_->Record(kTransfer));
+    attend(Part::kLate);
+  } else {
+    if (store_->options().slots > 0 && options_.schedule == StepOptions::Schedule::kInLine) fetch(kCompute);
+    attend(Part::kAll);
+  }
+  ops::merge_splits(*backend_, kCompute,
+                    {.states = partial, .splits = splits, .kv_heads = config_.kv_heads, .out = out});
+  return Status::Ok();
+}
+
+ops::SlotCounters StepAttention::ReadCounters() {
+  backend_->Copy(shared_counters_.data(), counters_.data(), sizeof(ops::SlotCounters), kCompute);
+  backend_->Synchronize(kCompute);
+  return *shared_counters_.as<ops::SlotCounters>();
+}
+
+}  // namespace nosa::attention

@@ -1,0 +1,125 @@
+#include "kv/seat_store.h"
+
+#include <algorithm>
+
+#include "base/check.h"
+
+namespace nosa::kv {
+namespace {
+
+struct Sizes {
+  uint64_t frames, table, pages;
+};
+
+Sizes SizesOf(const SeatOptions& options) {
+  const uint64_t lanes = static_cast<uint64_t>(options.layout.lanes()) * static_cast<uint64_t>(options.seats);
+  const uint64_t slots = static_cast<uint64_t>(options.slots);
+  return {lanes * (slots + 1) * FrameOf(options.layout).bytes, std::max<uint64_t>(lanes * slots, 1) * sizeof(int32_t),
+          lanes * static_cast<uint64_t>(options.layout.Blocks(options.max_tokens)) * sizeof(std::byte*)};
+}
+
+}  // namespace
+
+ops::BlockFrame FrameOf(const BlockLayout& layout) {
+  const size_t keys_and_values = RoundUp(layout.KBytes() + layout.VBytes(), sizeof(float));
+  return {.block_size = layout.block_size,
+          .k_dim = layout.k_dim,
+          .v_dim = layout.v_dim,
+          .dtype = layout.dtype,
+          .v_offset = layout.KBytes(),
+          .s_offset = layout.has_importance ? keys_and_values : 0,
+          .bytes = RoundUp(layout.BlockBytes(), 16)};
+}
+
+SeatStore::SeatStore(const SeatOptions& options, ops::Backend* backend)
+    : options_(options),
+      frame_(FrameOf(options.layout)),
+      max_blocks_(options.layout.Blocks(options.max_tokens)),
+      backend_(backend) {}
+
+uint64_t SeatStore::DeviceBytes(const SeatOptions& options) {
+  const Sizes sizes = SizesOf(options);
+  return sizes.frames + 2 * sizes.table + sizes.pages;
+}
+
+Result<std::unique_ptr<SeatStore>> SeatStore::Create(const SeatOptions& options, ops::Backend* backend) {
+  NOSA_CHECK(options.seats > 0 && options.slots >= 0 && options.max_tokens > 0, "{} seats of {} slots and {} tokens",
+             options.seats, options.slots, options.max_tokens);
+  std::unique_ptr<SeatStore> store(new SeatStore(options, backend));
+  const Sizes sizes = SizesOf(options);
+  const size_t positions = static_cast<size_t>(options.seats) * sizeof(int32_t);
+  const MemoryKind device = backend->compute_memory(), shared = backend->shared_memory();
+  NOSA_ASSIGN_OR_RETURN(store->frames_, backend->Allocate(sizes.frames, device));
+  NOSA_ASSIGN_OR_RETURN(store->blocks_, backend->Allocate(sizes.table, device));
+  NOSA_ASSIGN_OR_RETURN(store->used_, backend->Allocate(sizes.table, device));
+  NOSA_ASSIGN_OR_RETURN(store->pages_, backend->Allocate(sizes.pages, device));
+  NOSA_ASSIGN_OR_RETURN(store->positions_, backend->Allocate(positions, device));
+  NOSA_ASSIGN_OR_RETURN(store->step_, backend->Allocate(sizeof(int32_t), device));
+  NOSA_ASSIGN_OR_RETURN(store->host_pages_, backend->Allocate(sizes.pages, shared));
+  NOSA_ASSIGN_OR_RETURN(store->host_positions_, backend->Allocate(positions + sizeof(int32_t), shared));
+  NOSA_ASSIGN_OR_RETURN(store->host_empty_, backend->Allocate(sizes.table, shared));
+  std::fill_n(store->host_empty_.as<int32_t>(), sizes.table / sizeof(int32_t), -1);
+  std::fill_n(store->host_positions_.as<int32_t>(), options.seats, -1);
+  int32_t* first_step = store->host_positions_.as<int32_t>() + options.seats;
+  *first_step = 1;
+  backend->Copy(store->step(), first_step, sizeof(int32_t), {});
+  backend->Copy(store->blocks_.data(), store->host_empty_.data(), sizes.table, {});
+  store->Flush();
+  return store;
+}
+
+ops::SlotLanes SeatStore::Lanes(LayerIdx layer) const {
+  const size_t lane = Index(0, layer.value * options_.layout.kv_heads), slots = static_cast<size_t>(options_.slots);
+  return {.frames = frames_.data() + lane * (slots + 1) * frame_.bytes,
+          .blocks = options_.slots == 0 ? nullptr : blocks_.as<int32_t>() + lane * slots,
+          .used = options_.slots == 0 ? nullptr : used_.as<int32_t>() + lane * slots,
+          .pages = pages_.as<std::byte*>() + lane * static_cast<size_t>(max_blocks_),
+          .seats = options_.seats,
+          .kv_heads = options_.layout.kv_heads,
+          .slots = options_.slots,
+          .max_blocks = max_blocks_};
+}
+
+void SeatStore::Seat(int seat, int length) {
+  NOSA_CHECK(length >= 0 && length < options_.max_tokens, "a seat of {} tokens takes {}", options_.max_tokens, length);
+  host_positions_.as<int32_t>()[seat] = length;
+  fresh_.push_back(seat);
+}
+
+void SeatStore::Leave(int seat) {
+  host_positions_.as<int32_t>()[seat] = -1;
+  fresh_.push_back(seat);
+}
+
+void SeatStore::SetHome(int seat, int lane, BlockId block, std::byte* home) {
+  host_pages_.as<std::byte*>()[Index(seat, lane) * static_cast<size_t>(max_blocks_) + static_cast<size_t>(block.value)] =
+      home;
+}
+
+void SeatStore::Flush() {
+  backend_->Copy(pages_.data(), host_pages_.data(), pages_.size() < host_pages_.size() ? pages_.size() : host_pages_.size(), {});
+  if (fresh_.empty()) {
+    backend_->Copy(positions_.data(), host_positions_.data(), static_cast<size_t>(options_.seats) * sizeof(int32_t), {});
+  }
+  const size_t slots = static_cast<size_t>(options_.slots), heads = static_cast<size_t>(options_.layout.kv_heads);
+  for (const int seat : fresh_) {
+    const int32_t* position = host_positions_.as<int32_t>() + seat;
+    backend_->Copy(positions_.as<int32_t>() + seat, position, sizeof(int32_t), {});
+    for (int layer = 0; layer < options_.layout.layers; ++layer) {
+      const size_t lane = Index(seat, layer * options_.layout.kv_heads);
+      if (slots > 0) {
+        backend_->Copy(blocks_.as<int32_t>() + lane * slots, host_empty_.data(), heads * slots * sizeof(int32_t), {});
+      }
+      if (*position <= 0 || *position % frame_.block_size == 0) continue;
+      for (size_t g = 0; g < heads; ++g) {
+        const std::byte* home = host_pages_.as<std::byte*>()[(lane + g) * static_cast<size_t>(max_blocks_) +
+                                                              static_cast<size_t>(*position / frame_.block_size)];
+        if (home != nullptr) backend_->Copy(frames_.data() + ((lane + g) * (slots + 1) + slots) * frame_.bytes, home, frame_.bytes, {});
+      }
+    }
+  }
+  fresh_.clear();
+  backend_->Synchronize({});
+}
+
+}  // namespace nosa::kv

@@ -1,0 +1,71 @@
+// The device's part of a decode batch: slots for blocks, and where every block's home is. The decision which block is
+// in which slot is made on the device (ops/assign_slots.h); this is the memory it is made in.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+
+#include "base/status.h"
+#include "kv/block_layout.h"
+#include "ops/backend.h"
+#include "ops/seats.h"
+#include "tensor/buffer.h"
+
+namespace nosa::kv {
+
+struct SeatOptions {
+  BlockLayout layout;
+  int seats = 0;       // R: sequences that take a step together
+  int slots = 0;       // S: sealed blocks kept per lane and seat; 0: blocks are read from their pages
+  int max_tokens = 0;  // of any sequence
+};
+
+// How a block of `layout` lies in the frames of a device: the same bytes, padded to whole 16-byte words.
+ops::BlockFrame FrameOf(const BlockLayout& layout);
+
+// One caller thread. Between steps the host may change what a seat holds; a step in flight must have been waited for.
+class SeatStore {
+ public:
+  // kResourceExhausted as Backend::Allocate.
+  static Result<std::unique_ptr<SeatStore>> Create(const SeatOptions& options, ops::Backend* backend);
+  // Device bytes a store takes, and of these, for one seat.
+  static uint64_t DeviceBytes(const SeatOptions& options);
+
+  const SeatOptions& options() const { return options_; }
+  const ops::BlockFrame& frame() const { return frame_; }
+  int max_blocks() const { return max_blocks_; }
+
+  // A seat takes a sequence of `length` tokens: nothing of it is in a slot, the next token has position `length`. Its
+  // homes are set by SetHome, and its unfinished block, if any, must have been put there too.
+  void Seat(int seat, int length);
+  // Nobody sits there any more.
+  void Leave(int seat);
+  // `home` has room for a frame and is memory that the backend addresses; it is the store's until Leave.
+  void SetHome(int seat, int lane, BlockId block, std::byte* home);
+  // Copies what was set to the device, with the tails of newly taken seats. Before the next step.
+  void Flush();
+
+  // Addresses for recording. positions [R], step [1].
+  std::span<const int32_t> positions() const { return {positions_.as<int32_t>(), static_cast<size_t>(options_.seats)}; }
+  int32_t* positions_data() const { return positions_.as<int32_t>(); }
+  int32_t* step() const { return step_.as<int32_t>(); }
+  ops::SlotLanes Lanes(LayerIdx layer) const;
+
+ private:
+  SeatStore(const SeatOptions& options, ops::Backend* backend);
+  size_t Index(int seat, int lane) const {  // of (layer, seat, KV head)
+    const size_t heads = static_cast<size_t>(options_.layout.kv_heads), l = static_cast<size_t>(lane);
+    return (l / heads * static_cast<size_t>(options_.seats) + static_cast<size_t>(seat)) * heads + l % heads;
+  }
+
+  SeatOptions options_;
+  ops::BlockFrame frame_;
+  int max_blocks_;
+  ops::Backend* backend_;
+  Buffer frames_, blocks_, used_, pages_, positions_, step_;
+  Buffer host_pages_, host_positions_, host_empty_;  // what Flush copies
+  std::vector<int> fresh_;                           // seats taken since the last Flush
+};
+
+}  // namespace nosa::kv

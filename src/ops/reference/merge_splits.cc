@@ -1,0 +1,24 @@
+#include "ops/merge_splits.h"
+
+#include <vector>
+
+#include "ops/merge_states.h"
+#include "ops/reference/reference_backend.h"
+
+namespace nosa::ops::reference {
+
+void merge_splits(Backend& backend, Stream stream, const MergeSplitsArgs& args) {
+  std::vector<int32_t> offsets = {0}, order;
+  for (int32_t i = 0; i < static_cast<int32_t>(args.states.count); ++i) {
+    order.push_back(i);
+    if ((i + 1) % args.splits == 0) offsets.push_back(i + 1);
+  }
+  reference::merge_states(backend, stream,
+                          {.states = args.states,
+                           .offsets = offsets,
+                           .order = order,
+                           .kv_heads = args.kv_heads,
+                           .out = args.out});
+}
+
+}  // namespace nosa::ops::reference
