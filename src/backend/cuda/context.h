@@ -22,6 +22,8 @@ namespace nosa::cuda {
 // After every launch.
 #define NOSA_CUDA_LAUNCHED() NOSA_CUDA_CHECK(cudaGetLastError())
 
+class BatchedProduct;
+
 class Context {
  public:
   virtual ~Context() = default;
@@ -46,6 +48,8 @@ class Context {
   // Work space for cuBLAS on that stream.
   virtual void* cublas_workspace(ops::Stream stream) = 0;
   virtual size_t cublas_workspace_bytes() const = 0;
+  // What cuBLAS has chosen for the shapes seen so far.
+  virtual BatchedProduct& batched_product() = 0;
 
  protected:
   virtual const void* StageBytes(const void* data, size_t bytes, ops::Stream stream) = 0;

@@ -7,6 +7,7 @@
 #include <thread>
 #include <vector>
 
+#include "backend/cuda/batched_product.h"
 #include "backend/cuda/context.h"
 #include "base/bytes.h"
 #include "base/log.h"
@@ -148,6 +149,7 @@ class CudaBackend final : public ops::Backend, public Context {
     return lanes_[static_cast<size_t>(stream.index)].cublas_workspace;
   }
   size_t cublas_workspace_bytes() const override { return kCublasWorkspace; }
+  BatchedProduct& batched_product() override { return batched_product_; }
 
   const DeviceMemory& memory() const { return memory_; }
   bool blocking() const { return options_.blocking && !recording_; }
@@ -177,6 +179,7 @@ class CudaBackend final : public ops::Backend, public Context {
   CudaOptions options_;
   cudaDeviceProp properties_ = {};
   cublasLtHandle_t cublas_ = nullptr;
+  BatchedProduct batched_product_;
   std::array<Lane, ops::kStreams> lanes_;
   std::vector<cudaEvent_t> events_;  // a ring: an Event is meant to be used soon
   uint64_t next_event_ = 0;

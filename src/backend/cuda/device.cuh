@@ -1,5 +1,5 @@
 // What the kernels of this room share: bf16 in memory and float in registers, sums and maxima of a warp or a block in
-// a fixed order, keys that order like floats, and how two partial attention states merge.
+// a fixed order, keys that order like floats.
 #pragma once
 
 #include <cuda_bf16.h>
@@ -134,21 +134,6 @@ __device__ inline uint32_t OrderedKey(float value) {
   if (isnan(value)) return 0;
   const uint32_t word = __float_as_uint(value + 0.0f);  // -0 + 0 is +0
   return word ^ ((word >> 31) != 0 ? 0xffffffffu : 0x80000000u);
-}
-
-// How two partial attention states merge (ops/partial_state.h), in one place: block_attention and merge_states must
-// give the same bits. Neither may be empty: merging with an empty state means to keep the other one's bits, and a
-// product with 1 added to one with 0 would lose the sign of a zero.
-struct MergeFactors {
-  float m, first, second;
-};
-__device__ inline MergeFactors FactorsOf(float m1, float m2) {
-  const float m = fmaxf(m1, m2);
-  return {m, expf(__fsub_rn(m1, m)), expf(__fsub_rn(m2, m))};
-}
-// l and acc. The fused form is spelled out, because the compiler fuses differently from place to place.
-__device__ inline float MergeValues(float a, float first, float b, float second) {
-  return __fmaf_rn(b, second, __fmul_rn(a, first));
 }
 
 }  // namespace nosa::cuda

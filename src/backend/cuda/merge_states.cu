@@ -5,6 +5,7 @@
 
 #include "backend/cuda/context.h"
 #include "backend/cuda/device.cuh"
+#include "backend/cuda/partial_merge.cuh"
 
 namespace nosa::cuda {
 namespace {

@@ -1,0 +1,128 @@
+#include "ops/product.h"
+
+#include <algorithm>
+#include <array>
+
+#include "backend/cuda/batched_product.h"
+#include "backend/cuda/context.h"
+#include "backend/cuda/device.cuh"
+#include "backend/cuda/rowwise_product.h"
+#include "base/bytes.h"
+
+namespace nosa::cuda {
+namespace {
+
+// Rounded rows start at multiples of this many elements, and are zero up to there.
+constexpr int64_t kRoundedUnit = 64;
+
+// Rows along x, a row's groups of four elements shared out along y.
+__global__ void RoundRows(const float* x, BFloat16* to, int64_t x_stride, int to_stride, int width, bool fours) {
+  x += blockIdx.x * x_stride;
+  to += static_cast<int64_t>(blockIdx.x) * to_stride;
+  const int i = static_cast<int>(blockIdx.y * blockDim.x + threadIdx.x) * 4;
+  if (i >= to_stride) return;
+  const auto at = [&](int j) { return j < width ? x[j] : 0.0f; };
+  Store4(to + i, fours && i + 4 <= width ? Load4(x + i) : make_float4(at(i), at(i + 1), at(i + 2), at(i + 3)));
+}
+
+RowwiseInputs<BFloat16> Round(Context& context, ops::Stream stream, const RowwiseInputs<float>& inputs) {
+  const auto stride = static_cast<int>(RoundUp(static_cast<uint64_t>(inputs.width), kRoundedUnit));
+  const size_t bytes = static_cast<size_t>(inputs.rows) * static_cast<size_t>(stride) * sizeof(BFloat16);
+  auto* to = static_cast<BFloat16*>(context.Scratch(bytes, stream));
+  constexpr int kThreads = 256;
+  RoundRows<<<dim3(static_cast<unsigned>(inputs.rows), GridFor(stride, kThreads * 4)), kThreads, 0,
+              context.stream(stream)>>>(inputs.x, to, inputs.stride, stride, inputs.width,
+                                        FoursAligned(inputs.x, inputs.stride));
+  NOSA_CUDA_LAUNCHED();
+  return {to, stride, inputs.rows, inputs.width};
+}
+
+// One call: x in both types, and the terms that are left for the row-wise kernels.
+class Product {
+ public:
+  Product(Context& context, ops::Stream stream, const ops::ProductArgs& args)
+      : context_(context),
+        stream_(stream),
+        args_(args),
+        inputs_{args.x.row<float>(0), args.x.row_stride(), static_cast<int>(args.x.rows()),
+                static_cast<int>(args.x.dim(1))} {}
+
+  void Run() {
+    const bool batched = args_.mode == ops::ProductArgs::Mode::kBatched && inputs_.rows > kFewRows;
+    for (const DType dtype : {DType::kF32, DType::kBF16}) {
+      std::array<RowwiseTerm, kMaxRowwiseTerms> left;
+      size_t count = 0;
+      for (const ops::ProductArgs::Term& term : args_.terms) {
+        if (term.w.dtype() != dtype || term.w.rows() == 0) continue;
+        if (batched && RunBatched(term)) continue;
+        left[count++] = {.w = term.w.bytes(),
+                         .y = term.y.row<float>(0),
+                         .w_stride = term.w.row_stride(),
+                         .y_stride = term.y.row_stride(),
+                         .columns = static_cast<int>(term.w.rows()),
+                         .accumulate = term.accumulate};
+        if (count < left.size()) continue;
+        RunRowwise(dtype, left);
+        count = 0;
+      }
+      if (count > 0) RunRowwise(dtype, std::span(left).first(count));
+    }
+  }
+
+ private:
+  // Once a call.
+  const RowwiseInputs<BFloat16>& rounded() {
+    if (rounded_.x == nullptr) rounded_ = Round(context_, stream_, inputs_);
+    return rounded_;
+  }
+
+  bool RunBatched(const ops::ProductArgs::Term& term) {
+    const bool round = term.w.dtype() == DType::kBF16;
+    return context_.batched_product().Run(context_, stream_,
+                                          {.dtype = term.w.dtype(),
+                                           .m = inputs_.rows,
+                                           .n = term.w.rows(),
+                                           .k = inputs_.width,
+                                           .x = round ? static_cast<const void*>(rounded().x) : inputs_.x,
+                                           .w = term.w.bytes(),
+                                           .y = term.y.row<float>(0),
+                                           .x_stride = round ? rounded().stride : inputs_.stride,
+                                           .w_stride = term.w.row_stride(),
+                                           .y_stride = term.y.row_stride(),
+                                           .accumulate = term.accumulate});
+  }
+
+  void RunRowwise(DType dtype, std::span<const RowwiseTerm> terms) {
+    if (dtype == DType::kF32) return RowwiseF32(context_, stream_, inputs_, terms);
+    // Few rows are rounded where they are used: a launch less.
+    if (rounded_.x == nullptr && RowwiseBf16(context_, stream_, inputs_, terms)) return;
+    RowwiseBf16(context_, stream_, rounded(), terms);
+  }
+
+  Context& context_;
+  ops::Stream stream_;
+  const ops::ProductArgs& args_;
+  RowwiseInputs<float> inputs_;
+  RowwiseInputs<BFloat16> rounded_;
+};
+
+// Products without inputs.
+void Clear(cudaStream_t stream, const ops::ProductArgs& args) {
+  for (const ops::ProductArgs::Term& term : args.terms) {
+    if (term.accumulate || term.y.empty()) continue;
+    NOSA_CUDA_CHECK(cudaMemset2DAsync(term.y.row<float>(0), static_cast<size_t>(term.y.row_stride()) * sizeof(float), 0,
+                                      static_cast<size_t>(term.y.dim(1)) * sizeof(float),
+                                      static_cast<size_t>(term.y.rows()), stream));
+  }
+}
+
+}  // namespace
+
+void product(ops::Backend& backend, ops::Stream stream, const ops::ProductArgs& args) {
+  Context& context = ContextOf(backend);
+  if (args.x.rows() == 0) return;
+  if (args.x.dim(1) == 0) return Clear(context.stream(stream), args);
+  Product(context, stream, args).Run();
+}
+
+}  // namespace nosa::cuda
