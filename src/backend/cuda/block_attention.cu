@@ -126,6 +126,7 @@ void block_attention(ops::Backend& backend, ops::Stream stream, const ops::Block
                               .tile_count = static_cast<int>(args.tiles.size()),
                               .ref_count = static_cast<int>(args.refs.size()),
                               .kv_heads = static_cast<int>(args.q.dim(1)) / args.states.heads};
+  if (BlockAttentionOnTensorCores(context, stream, plan, args.dtype)) return;
   LaunchAny(context, stream, plan, args.dtype);
 }
 
