@@ -1,0 +1,624 @@
+// Block attention of bf16 caches on tensor cores. A tile of the product is 16 (row, head) pairs, a row's heads side by
+// side, times the tokens of a block. Two kernels, which give the same bits, as they take the same products and sums in
+// the same order: AttendRows has many rows to a block of the cache, and its warps have pairs of their own; AttendFew
+// has 16 pairs, and its warps share the block. Both keep the states of their pairs in registers from block to block.
+#include <algorithm>
+
+#include "backend/cuda/block_attention.h"
+#include "backend/cuda/mma.cuh"
+#include "backend/cuda/partial_merge.cuh"
+#include "backend/cuda/tile_walk.cuh"
+
+namespace nosa::cuda {
+namespace {
+
+// bf16 terms that stand for a query and for a weight. One term of q turns a logit by 2^-9 of sum |q k| scale, two by
+// 2^-17; one term of the weights turns the output by 2^-9 of the values.
+constexpr int kQueryTerms = 2, kWeightTerms = 1;
+
+constexpr int kThreads = 128, kWarps = kThreads / kWarpLanes;
+constexpr int kTokens = 64;  // of a block, those it does not have are zeros
+constexpr int kChunk = 16;   // tokens, channels: the depth of a product
+
+// Rows of D bf16 in shared memory, in pieces of 16 bytes: piece c of row r lies at c ^ (r % 8), so that a column of
+// pieces is in different banks.
+template <int D>
+struct Rows {
+  static constexpr uint32_t kPitch = D * 2, kPieces = D / 8;
+
+  // Operand A, rows [0, 16): piece 2 * step + lane / 16 of row lane % 16; later steps by NextStep, rows by kPitch.
+  // Also operand B from [depth, column], to be transposed.
+  __device__ static uint32_t First(uint32_t base, int lane) {
+    const uint32_t l = static_cast<uint32_t>(lane);
+    return base + (l & 15u) * kPitch + (((l >> 4) ^ (l & 7u)) << 4);
+  }
+  // Operand B from [column, depth], columns [0, 16).
+  __device__ static uint32_t FirstOfColumns(uint32_t base, int lane) {
+    const uint32_t l = static_cast<uint32_t>(lane);
+    return base + ((l & 7u) + ((l >> 4) << 3)) * kPitch + ((((l >> 3) & 1u) ^ (l & 7u)) << 4);
+  }
+  __device__ static uint32_t AtStep(uint32_t first, int step) { return first ^ (static_cast<uint32_t>(step) * 32u); }
+  // Where number `column` of a row is, an even one.
+  __device__ static uint32_t Offset(int row, int column) {
+    const uint32_t r = static_cast<uint32_t>(row), c = static_cast<uint32_t>(column);
+    return r * kPitch + (((c >> 3) ^ (r & 7u)) << 4) + (c & 7u) * 2u;
+  }
+};
+
+// Starts copying the first `tokens` rows of a [block, D] matrix; zeros after them, so that nothing there can be NaN.
+template <int D>
+__device__ __forceinline__ void CopyRows(uint32_t to, const void* from, int tokens) {
+  constexpr int kPieces = Rows<D>::kPieces;
+  const char* bytes = static_cast<const char*>(from);
+#pragma unroll
+  for (int j = 0; j < kTokens * kPieces / kThreads; ++j) {
+    const int i = static_cast<int>(threadIdx.x) + j * kThreads, row = i / kPieces;
+    const bool valid = row < tokens;
+    CopyAsync16(to + Rows<D>::Offset(row, i % kPieces * 8), bytes + (valid ? i * 16 : 0), valid);
+  }
+}
+// The bias of the first `tokens` tokens, zeros after them and where there is none; `any` is some valid address.
+__device__ __forceinline__ void CopyBias(uint32_t to, const float* s, int tokens, const void* any) {
+  const int j = static_cast<int>(threadIdx.x);
+  if (j >= kTokens) return;
+  const bool valid = s != nullptr && j < tokens;
+  CopyAsync4(to + static_cast<uint32_t>(j) * 4u, valid ? static_cast<const void*>(s + j) : any, valid);
+}
+
+// Queries of pairs [0, kPairs) of a slice to shared memory: [kQueryTerms][kPairs][D], zeros for pairs without a row.
+template <int D, int kPairs>
+__device__ __forceinline__ void LoadQueries(char* to, const AttentionPlan& plan, int row0, int rows, int kv_head) {
+  const int heads = plan.states.heads;
+#pragma unroll 4
+  for (int i = static_cast<int>(threadIdx.x); i < kPairs * D / 2; i += kThreads) {
+    const int pair = i / (D / 2), d = i % (D / 2) * 2;
+    const int slot = pair / heads, head = pair - slot * heads;
+    float a = 0, b = 0;
+    if (slot < rows && row0 + slot < plan.rows) {
+      const float* q = plan.q + (row0 + slot) * plan.q_stride + (static_cast<int64_t>(kv_head) * heads + head) * D + d;
+      a = q[0];
+      b = q[1];
+    }
+    uint32_t terms[kQueryTerms];
+    SplitBf16<kQueryTerms>(a, b, terms);
+#pragma unroll
+    for (int t = 0; t < kQueryTerms; ++t) {
+      *reinterpret_cast<uint32_t*>(to + t * kPairs * D * 2 + Rows<D>::Offset(pair, d)) = terms[t];
+    }
+  }
+}
+
+// The two pairs of 16 that a lane has in a product, pair lane / 4 and the one 8 after it, and what it holds of their
+// states: m, l, and channels [first_channel, first_channel + 8 kColumns), those of its columns.
+template <int kColumns>
+struct Carried {
+  int slot[2], head[2];  // slot: row of the slice; -1: none
+  int state[2];          // -1: none yet
+  float m[2], l[2];
+  float acc[kColumns][4];
+
+  __device__ __forceinline__ void Enter(int first_pair, int heads, int rows) {
+#pragma unroll
+    for (int r = 0; r < 2; ++r) {
+      const int pair = first_pair + static_cast<int>(threadIdx.x) % kWarpLanes / 4 + 8 * r;
+      slot[r] = pair / heads;
+      head[r] = pair - slot[r] * heads;
+      if (slot[r] >= rows) slot[r] = -1;
+      state[r] = -1;
+    }
+  }
+
+  // Every lane of a row writes m and l, so that each of them may read them again.
+  __device__ __forceinline__ void Store(const ops::PartialStates& to, int r, int first_channel) const {
+    if (state[r] < 0) return;
+    const int64_t i = static_cast<int64_t>(state[r]) * to.heads + head[r];
+    to.m[i] = m[r];
+    to.l[i] = l[r];
+    float* at = to.acc + i * to.v_dim + first_channel + static_cast<int>(threadIdx.x) % 4 * 2;
+#pragma unroll
+    for (int c = 0; c < kColumns; ++c) {
+      at[c * 8] = acc[c][2 * r];
+      at[c * 8 + 1] = acc[c][2 * r + 1];
+    }
+  }
+
+  // Makes `next` the state that pair r holds.
+  __device__ __forceinline__ void Switch(const ops::PartialStates& states, int r, int next, int first_channel) {
+    if (next < 0 || next == state[r]) return;
+    Store(states, r, first_channel);
+    state[r] = next;
+    const int64_t i = static_cast<int64_t>(next) * states.heads + head[r];
+    m[r] = states.m[i];
+    const bool empty = m[r] == -INFINITY;
+    l[r] = empty ? 0.0f : states.l[i];
+    const float* at = states.acc + i * states.v_dim + first_channel + static_cast<int>(threadIdx.x) % 4 * 2;
+#pragma unroll
+    for (int c = 0; c < kColumns; ++c) {
+      acc[c][2 * r] = empty ? -0.0f : at[c * 8];
+      acc[c][2 * r + 1] = empty ? -0.0f : at[c * 8 + 1];
+    }
+  }
+
+  __device__ __forceinline__ MergeFactors MergeScalars(int r, float part_m, float part_l) {
+    const MergeFactors f = FactorsOf(m[r], part_m);
+    m[r] = f.m;
+    l[r] = MergeValues(l[r], f.first, part_l, f.second);
+    return f;
+  }
+};
+
+// Dot products to logits of the lane's two columns from `token`; -inf from `visible` on.
+template <bool kMask>
+__device__ __forceinline__ void ToLogits(float& a, float& b, float scale, float2 bias, int token, int visible) {
+  a = __fmaf_rn(a, scale, bias.x);
+  b = __fmaf_rn(b, scale, bias.y);
+  if constexpr (kMask) {
+    if (token >= visible) a = -INFINITY;
+    if (token + 1 >= visible) b = -INFINITY;
+  }
+}
+
+// The order in which the weights of a pair are added: a lane's four of a chunk of 16 tokens, its chunks, the lanes.
+__device__ __forceinline__ float SumOfChunk(float a, float b, float c, float d) {
+  return __fadd_rn(__fadd_rn(a, b), __fadd_rn(c, d));
+}
+__device__ __forceinline__ float SumOfChunks(const float (&chunks)[kTokens / kChunk]) {
+  static_assert(kTokens / kChunk == 4);
+  return SumOfQuad(__fadd_rn(__fadd_rn(chunks[0], chunks[1]), __fadd_rn(chunks[2], chunks[3])));
+}
+
+// part += weights times values, one chunk of tokens and 16 channels.
+__device__ __forceinline__ void AddValues(float (&part)[2][4], const uint32_t (&weights)[4],
+                                          const uint32_t (&values)[4]) {
+  MultiplyAdd(part[0], weights, values[0], values[1]);
+  MultiplyAdd(part[1], weights, values[2], values[3]);
+}
+
+// acc = merge of acc and the part, of the pairs that see the block.
+template <int kColumns>
+__device__ __forceinline__ void MergeChannels(Carried<kColumns>& carried, int column, const float (&part)[4],
+                                              const MergeFactors (&f)[2], const bool (&active)[2]) {
+  float(&acc)[4] = carried.acc[column];
+#pragma unroll
+  for (int r = 0; r < 2; ++r) {
+    if (active[r]) {
+      acc[2 * r] = MergeValues(acc[2 * r], f[r].first, part[2 * r], f[r].second);
+      acc[2 * r + 1] = MergeValues(acc[2 * r + 1], f[r].first, part[2 * r + 1], f[r].second);
+    }
+  }
+}
+
+// ---- many rows ----
+
+template <int D, int kTilesOfWarp>
+struct RowsShared {
+  static constexpr int kPairs = kWarps * kTilesOfWarp * 16;
+  using Walk = TileWalk<kThreads, 128, 2048, kPairs>;
+
+  alignas(1024) char q[kQueryTerms * kPairs * D * 2];
+  alignas(1024) char k[kTokens * D * 2];
+  alignas(1024) char v[kTokens * D * 2];
+  alignas(16) float bias[kTokens];
+  Walk walk;
+};
+
+// Logits of a warp's pairs, without scale and bias.
+template <int D, int kTilesOfWarp>
+__device__ __forceinline__ void Products(const RowsShared<D, kTilesOfWarp>& shared,
+                                         float (&s)[kTilesOfWarp][kTokens / 8][4]) {
+  using Layout = Rows<D>;
+  constexpr uint32_t kTermBytes = RowsShared<D, kTilesOfWarp>::kPairs * D * 2;
+  const int lane = static_cast<int>(threadIdx.x) % kWarpLanes, warp = static_cast<int>(threadIdx.x) / kWarpLanes;
+  const uint32_t q =
+      Layout::First(SharedAddress(shared.q) + static_cast<uint32_t>(warp * kTilesOfWarp * 16) * Layout::kPitch, lane);
+  const uint32_t k = Layout::FirstOfColumns(SharedAddress(shared.k), lane);
+#pragma unroll
+  for (int i = 0; i < kTilesOfWarp; ++i) {
+#pragma unroll
+    for (int n = 0; n < kTokens / 8; ++n) s[i][n][0] = s[i][n][1] = s[i][n][2] = s[i][n][3] = 0;
+  }
+#pragma unroll
+  for (int step = 0; step < D / kChunk; ++step) {
+    uint32_t a[kTilesOfWarp][kQueryTerms][4];
+#pragma unroll
+    for (int i = 0; i < kTilesOfWarp; ++i) {
+#pragma unroll
+      for (int t = 0; t < kQueryTerms; ++t) {
+        LoadMatrices(a[i][t], Layout::AtStep(q, step) + static_cast<uint32_t>(i) * 16u * Layout::kPitch +
+                                  static_cast<uint32_t>(t) * kTermBytes);
+      }
+    }
+#pragma unroll
+    for (int n = 0; n < kTokens / 16; ++n) {
+      uint32_t b[4];
+      LoadMatrices(b, Layout::AtStep(k, step) + static_cast<uint32_t>(n) * 16u * Layout::kPitch);
+#pragma unroll
+      for (int t = 0; t < kQueryTerms; ++t) {
+#pragma unroll
+        for (int i = 0; i < kTilesOfWarp; ++i) {
+          MultiplyAdd(s[i][2 * n], a[i][t], b[0], b[1]);
+          MultiplyAdd(s[i][2 * n + 1], a[i][t], b[2], b[3]);
+        }
+      }
+    }
+  }
+}
+
+// Dot products of 16 pairs to weights, relative to each pair's greatest logit; m and l of the parts.
+template <bool kMask>
+__device__ __forceinline__ void Softmax(float (&s)[kTokens / 8][4], const float* bias, float scale,
+                                        const int (&visible)[2], float (&m)[2], float (&l)[2]) {
+  const int column = static_cast<int>(threadIdx.x) % 4 * 2;
+  m[0] = m[1] = -INFINITY;
+#pragma unroll
+  for (int n = 0; n < kTokens / 8; ++n) {
+    const float2 of_token = *reinterpret_cast<const float2*>(bias + n * 8 + column);
+    ToLogits<kMask>(s[n][0], s[n][1], scale, of_token, n * 8 + column, visible[0]);
+    ToLogits<kMask>(s[n][2], s[n][3], scale, of_token, n * 8 + column, visible[1]);
+    m[0] = fmaxf(m[0], fmaxf(s[n][0], s[n][1]));
+    m[1] = fmaxf(m[1], fmaxf(s[n][2], s[n][3]));
+  }
+#pragma unroll
+  for (int r = 0; r < 2; ++r) {
+    m[r] = MaxOfQuad(m[r]);
+    const float max = TimesLog2E(m[r]);
+    float chunks[kTokens / kChunk];
+#pragma unroll
+    for (int c = 0; c < kTokens / kChunk; ++c) {
+#pragma unroll
+      for (int n = 2 * c; n < 2 * c + 2; ++n) {
+        s[n][2 * r] = ExpBelow(s[n][2 * r], max);
+        s[n][2 * r + 1] = ExpBelow(s[n][2 * r + 1], max);
+      }
+      chunks[c] = SumOfChunk(s[2 * c][2 * r], s[2 * c][2 * r + 1], s[2 * c + 1][2 * r], s[2 * c + 1][2 * r + 1]);
+    }
+    l[r] = SumOfChunks(chunks);
+  }
+}
+
+// Blocks (group, slice): slice i has the group's i-th rows of kPairs pairs, then those gridDim.y further.
+template <int D, int kTilesOfWarp>
+__global__ void __launch_bounds__(kThreads, 2) AttendRows(AttentionPlan plan) {
+  using Shared = RowsShared<D, kTilesOfWarp>;
+  extern __shared__ __align__(1024) char memory[];
+  Shared& shared = *reinterpret_cast<Shared*>(memory);
+  auto& walk = shared.walk;
+  const int warp = static_cast<int>(threadIdx.x) / kWarpLanes, lane = static_cast<int>(threadIdx.x) % kWarpLanes;
+  const int heads = plan.states.heads, rows = Shared::kPairs / heads, window = Shared::Walk::Window(rows);
+  const int first = plan.groups[blockIdx.x], last = plan.groups[blockIdx.x + 1];
+  int lowest, highest;
+  walk.FindRows(plan, first, last, &lowest, &highest);
+
+  for (int row0 = lowest + static_cast<int>(blockIdx.y) * rows; row0 <= highest;
+       row0 += static_cast<int>(gridDim.y) * rows) {
+    walk.EnterSlice(plan, row0, rows);
+    Carried<D / 8> carried[kTilesOfWarp];
+#pragma unroll
+    for (int i = 0; i < kTilesOfWarp; ++i) carried[i].Enter((warp * kTilesOfWarp + i) * 16, heads, rows);
+    int q_head = -1;
+    for (int at = first; at < last; at += window) {
+      const int count = walk.Look(plan, at, min(window, last - at), row0, rows);
+      if (count == 0) continue;
+      const auto start_keys = [&](int t) {
+        CopyRows<D>(SharedAddress(shared.k), walk.tiles[t].k, walk.tiles[t].tokens);
+        CopyBias(SharedAddress(shared.bias), walk.tiles[t].s, walk.tiles[t].tokens, walk.tiles[t].k);
+        CommitCopies();
+      };
+      start_keys(0);
+      for (int t = 0; t < count; ++t) {
+        const auto& tile = walk.tiles[t];
+        const int tokens = tile.tokens, first_pos = tile.first_pos;
+        if (tile.kv_head !=
+            q_head) {  // no warp still reads the queries: all have passed the barrier after the products
+          q_head = tile.kv_head;
+          LoadQueries<D, Shared::kPairs>(shared.q, plan, row0, rows, q_head);
+        }
+        WaitForCopies<0>();
+        __syncthreads();  // keys, bias and queries are there; the values of the tile before are read
+        CopyRows<D>(SharedAddress(shared.v), tile.v, tokens);
+        CommitCopies();
+
+        int next[kTilesOfWarp][2];
+        bool any = false;
+#pragma unroll
+        for (int i = 0; i < kTilesOfWarp; ++i) {
+#pragma unroll
+          for (int r = 0; r < 2; ++r) {
+            const int slot = carried[i].slot[r];
+            next[i][r] = slot < 0 ? -1 : walk.states[tile.slot + slot];
+            any |= next[i][r] >= 0;
+          }
+        }
+        any = __any_sync(kAllLanes, any);
+        uint32_t weights[kTilesOfWarp][kWeightTerms][kTokens / kChunk][4];
+        MergeFactors factors[kTilesOfWarp][2];
+        bool active[kTilesOfWarp][2];
+        if (any) {
+          float s[kTilesOfWarp][kTokens / 8][4];
+          Products<D, kTilesOfWarp>(shared, s);
+#pragma unroll
+          for (int i = 0; i < kTilesOfWarp; ++i) {
+            int visible[2];
+            float m[2], l[2];
+#pragma unroll
+            for (int r = 0; r < 2; ++r) {
+              active[i][r] = next[i][r] >= 0;
+              visible[r] = active[i][r] ? min(tokens, walk.positions[carried[i].slot[r]] - first_pos + 1) : kTokens;
+            }
+            if (__all_sync(kAllLanes, visible[0] >= kTokens && visible[1] >= kTokens)) {
+              Softmax<false>(s[i], shared.bias, plan.scale, visible, m, l);
+            } else {
+              Softmax<true>(s[i], shared.bias, plan.scale, visible, m, l);
+            }
+#pragma unroll
+            for (int c = 0; c < kTokens / kChunk; ++c) {
+#pragma unroll
+              for (int j = 0; j < 4; ++j) {  // operand A has the layout of the product
+                uint32_t terms[kWeightTerms];
+                SplitBf16<kWeightTerms>(s[i][2 * c + j / 2][j % 2 * 2], s[i][2 * c + j / 2][j % 2 * 2 + 1], terms);
+#pragma unroll
+                for (int w = 0; w < kWeightTerms; ++w) weights[i][w][c][j] = terms[w];
+              }
+            }
+#pragma unroll
+            for (int r = 0; r < 2; ++r) {
+              carried[i].Switch(plan.states, r, next[i][r], 0);
+              if (active[i][r]) factors[i][r] = carried[i].MergeScalars(r, m[r], l[r]);
+            }
+          }
+        }
+        WaitForCopies<0>();
+        __syncthreads();  // the values are there; the keys and the bias are read
+        if (t + 1 < count) start_keys(t + 1);
+        if (!any) continue;
+        const uint32_t v = Rows<D>::First(SharedAddress(shared.v), lane);
+#pragma unroll
+        for (int n = 0; n < D / 16; ++n) {
+          float part[kTilesOfWarp][2][4] = {};
+#pragma unroll
+          for (int c = 0; c < kTokens / kChunk; ++c) {
+            uint32_t b[4];
+            LoadMatricesTransposed(b, Rows<D>::AtStep(v, n) + static_cast<uint32_t>(c) * kChunk * Rows<D>::kPitch);
+#pragma unroll
+            for (int w = 0; w < kWeightTerms; ++w) {
+#pragma unroll
+              for (int i = 0; i < kTilesOfWarp; ++i) AddValues(part[i], weights[i][w][c], b);
+            }
+          }
+#pragma unroll
+          for (int i = 0; i < kTilesOfWarp; ++i) {
+            MergeChannels(carried[i], 2 * n, part[i][0], factors[i], active[i]);
+            MergeChannels(carried[i], 2 * n + 1, part[i][1], factors[i], active[i]);
+          }
+        }
+      }
+    }
+#pragma unroll
+    for (int i = 0; i < kTilesOfWarp; ++i) {
+      carried[i].Store(plan.states, 0, 0);
+      carried[i].Store(plan.states, 1, 0);
+    }
+  }
+}
+
+// ---- few rows ----
+
+template <int D>
+struct FewShared {
+  static constexpr int kPairs = 16;
+  using Walk = TileWalk<kThreads, 32, 32 * kPairs, kPairs>;
+
+  alignas(1024) char q[kQueryTerms * kPairs * D * 2];
+  alignas(1024) char k[2][kTokens * D * 2];
+  alignas(1024) char v[2][kTokens * D * 2];
+  alignas(1024) char weights[kWeightTerms][kPairs * kTokens * 2];
+  alignas(16) float bias[2][kTokens];
+  float m[kPairs][kWarps];
+  float l[kPairs][4][kWarps];  // by lane of the row
+  Walk walk;
+};
+
+// Blocks (group, slice) as AttendRows. Warp w has chunk w of the tokens, then quarter w of the channels.
+template <int D>
+__global__ void __launch_bounds__(kThreads) AttendFew(AttentionPlan plan) {
+  static_assert(kWarps == kTokens / kChunk);
+  using Shared = FewShared<D>;
+  using Layout = Rows<D>;
+  constexpr int kChannels = D / kWarps;
+  extern __shared__ __align__(1024) char memory[];
+  Shared& shared = *reinterpret_cast<Shared*>(memory);
+  auto& walk = shared.walk;
+  const int warp = static_cast<int>(threadIdx.x) / kWarpLanes, lane = static_cast<int>(threadIdx.x) % kWarpLanes;
+  const int quad = lane / 4, column = lane % 4 * 2;
+  const int heads = plan.states.heads, rows = Shared::kPairs / heads, window = Shared::Walk::Window(rows);
+  const int first = plan.groups[blockIdx.x], last = plan.groups[blockIdx.x + 1];
+  int lowest, highest;
+  walk.FindRows(plan, first, last, &lowest, &highest);
+
+  for (int row0 = lowest + static_cast<int>(blockIdx.y) * rows; row0 <= highest;
+       row0 += static_cast<int>(gridDim.y) * rows) {
+    walk.EnterSlice(plan, row0, rows);
+    Carried<kChannels / 8> carried;
+    carried.Enter(0, heads, rows);
+    int q_head = -1;
+    for (int at = first; at < last; at += window) {
+      const int count = walk.Look(plan, at, min(window, last - at), row0, rows);
+      if (count == 0) continue;
+      const auto start = [&](int t) {
+        CopyRows<D>(SharedAddress(shared.k[t % 2]), walk.tiles[t].k, walk.tiles[t].tokens);
+        CopyBias(SharedAddress(shared.bias[t % 2]), walk.tiles[t].s, walk.tiles[t].tokens, walk.tiles[t].k);
+        CopyRows<D>(SharedAddress(shared.v[t % 2]), walk.tiles[t].v, walk.tiles[t].tokens);
+      };
+      start(0);
+      CommitCopies();
+      for (int t = 0; t < count; ++t) {
+        const auto& tile = walk.tiles[t];
+        const int tokens = tile.tokens, first_pos = tile.first_pos;
+        if (t + 1 < count) start(t + 1);
+        CommitCopies();
+        if (tile.kv_head != q_head) {
+          q_head = tile.kv_head;
+          LoadQueries<D, Shared::kPairs>(shared.q, plan, row0, rows, q_head);
+        }
+        int next[2], visible[2];
+        bool active[2];
+#pragma unroll
+        for (int r = 0; r < 2; ++r) {
+          const int slot = carried.slot[r];
+          next[r] = slot < 0 ? -1 : walk.states[tile.slot + slot];
+          active[r] = next[r] >= 0;
+          visible[r] = active[r] ? min(tokens, walk.positions[slot] - first_pos + 1) : kTokens;
+          carried.Switch(plan.states, r, next[r], warp * kChannels);
+        }
+        WaitForCopies<1>();
+        __syncthreads();  // the tile and the queries are there
+
+        // This warp's chunk of tokens: dot products, then logits.
+        float s[2][4] = {};
+        const uint32_t q = Layout::First(SharedAddress(shared.q), lane);
+        const uint32_t k = Layout::FirstOfColumns(SharedAddress(shared.k[t % 2]), lane) +
+                           static_cast<uint32_t>(warp) * kChunk * Layout::kPitch;
+#pragma unroll
+        for (int step = 0; step < D / kChunk; ++step) {
+          uint32_t b[4];
+          LoadMatrices(b, Layout::AtStep(k, step));
+#pragma unroll
+          for (int i = 0; i < kQueryTerms; ++i) {
+            uint32_t a[4];
+            LoadMatrices(a, Layout::AtStep(q, step) + static_cast<uint32_t>(i * Shared::kPairs * D * 2));
+            MultiplyAdd(s[0], a, b[0], b[1]);
+            MultiplyAdd(s[1], a, b[2], b[3]);
+          }
+        }
+        float m[2] = {-INFINITY, -INFINITY}, l[2];
+#pragma unroll
+        for (int n = 0; n < 2; ++n) {
+          const int token = warp * kChunk + n * 8 + column;
+          const float2 of_token = *reinterpret_cast<const float2*>(shared.bias[t % 2] + token);
+          ToLogits<true>(s[n][0], s[n][1], plan.scale, of_token, token, visible[0]);
+          ToLogits<true>(s[n][2], s[n][3], plan.scale, of_token, token, visible[1]);
+          m[0] = fmaxf(m[0], fmaxf(s[n][0], s[n][1]));
+          m[1] = fmaxf(m[1], fmaxf(s[n][2], s[n][3]));
+        }
+#pragma unroll
+        for (int r = 0; r < 2; ++r) {
+          m[r] = MaxOfQuad(m[r]);
+          if (lane % 4 == 0) shared.m[quad + 8 * r][warp] = m[r];
+        }
+        __syncthreads();  // the greatest logits of all chunks are there
+#pragma unroll
+        for (int r = 0; r < 2; ++r) {
+          const int pair = quad + 8 * r;
+#pragma unroll
+          for (int w = 0; w < kWarps; ++w) m[r] = fmaxf(m[r], shared.m[pair][w]);
+          const float max = TimesLog2E(m[r]);
+#pragma unroll
+          for (int n = 0; n < 2; ++n) {
+            s[n][2 * r] = ExpBelow(s[n][2 * r], max);
+            s[n][2 * r + 1] = ExpBelow(s[n][2 * r + 1], max);
+            uint32_t terms[kWeightTerms];
+            SplitBf16<kWeightTerms>(s[n][2 * r], s[n][2 * r + 1], terms);
+#pragma unroll
+            for (int i = 0; i < kWeightTerms; ++i) {
+              *reinterpret_cast<uint32_t*>(shared.weights[i] +
+                                           Rows<kTokens>::Offset(pair, warp * kChunk + n * 8 + column)) = terms[i];
+            }
+          }
+          shared.l[pair][lane % 4][warp] = SumOfChunk(s[0][2 * r], s[0][2 * r + 1], s[1][2 * r], s[1][2 * r + 1]);
+        }
+        __syncthreads();  // the weights and their sums are there
+        MergeFactors factors[2];
+#pragma unroll
+        for (int r = 0; r < 2; ++r) {
+          float chunks[kWarps];
+#pragma unroll
+          for (int w = 0; w < kWarps; ++w) chunks[w] = shared.l[quad + 8 * r][lane % 4][w];
+          l[r] = SumOfChunks(chunks);
+          if (active[r]) factors[r] = carried.MergeScalars(r, m[r], l[r]);
+        }
+        // This warp's channels.
+        uint32_t weights[kWeightTerms][kTokens / kChunk][4];
+#pragma unroll
+        for (int i = 0; i < kWeightTerms; ++i) {
+          const uint32_t from = Rows<kTokens>::First(SharedAddress(shared.weights[i]), lane);
+#pragma unroll
+          for (int c = 0; c < kTokens / kChunk; ++c) LoadMatrices(weights[i][c], Rows<kTokens>::AtStep(from, c));
+        }
+        const uint32_t v = Layout::First(SharedAddress(shared.v[t % 2]), lane);
+#pragma unroll
+        for (int n = 0; n < kChannels / 16; ++n) {
+          float part[2][4] = {};
+#pragma unroll
+          for (int c = 0; c < kTokens / kChunk; ++c) {
+            uint32_t b[4];
+            LoadMatricesTransposed(
+                b, Layout::AtStep(v, warp * (kChannels / 16) + n) + static_cast<uint32_t>(c) * kChunk * Layout::kPitch);
+#pragma unroll
+            for (int i = 0; i < kWeightTerms; ++i) AddValues(part, weights[i][c], b);
+          }
+          MergeChannels(carried, 2 * n, part[0], factors, active);
+          MergeChannels(carried, 2 * n + 1, part[1], factors, active);
+        }
+        __syncthreads();  // the tile is read: its memory takes the one after the next
+      }
+    }
+    carried.Store(plan.states, 0, warp * kChannels);
+    carried.Store(plan.states, 1, warp * kChannels);
+  }
+}
+
+// ---- launches ----
+
+int SharedLimit() {
+  int device = 0, bytes = 0;
+  NOSA_CUDA_CHECK(cudaGetDevice(&device));
+  NOSA_CUDA_CHECK(cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device));
+  return bytes;
+}
+
+void Launch(void (*kernel)(AttentionPlan), size_t shared, int pairs, Context& context, ops::Stream stream,
+            const AttentionPlan& plan) {
+  NOSA_CUDA_CHECK(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared)));
+  // A group's rows are not known here. Slices beyond them cost a look at the group's tiles, slices that are missing
+  // cost parallelism: enough for all rows, but not more than some blocks a multiprocessor.
+  const int64_t rows = CeilDiv(plan.rows, pairs / plan.states.heads);
+  const int64_t wanted = CeilDiv(int64_t{8} * context.multiprocessors(), plan.group_count);
+  const dim3 grid(static_cast<unsigned>(plan.group_count), static_cast<unsigned>(std::min(rows, wanted)));
+  kernel<<<grid, kThreads, shared, context.stream(stream)>>>(plan);
+  NOSA_CUDA_LAUNCHED();
+}
+
+template <int D>
+bool LaunchFor(Context& context, ops::Stream stream, const AttentionPlan& plan) {
+  const int limit = SharedLimit();
+  const auto fits = [&](size_t bytes) { return bytes <= static_cast<size_t>(limit); };
+  using Small = RowsShared<D, 1>;
+  using Large = RowsShared<D, 2>;
+  if (!fits(std::max(sizeof(Small), sizeof(FewShared<D>)))) return false;
+  const int64_t heads = plan.states.heads;
+  // Which kernel is a matter of time alone. Pairs a tile has, and those of a group if groups share rows evenly.
+  const int64_t of_tile = CeilDiv(plan.ref_count, plan.tile_count) * heads;
+  const int64_t of_group = CeilDiv(int64_t{plan.rows} * plan.kv_heads, plan.group_count) * heads;
+  if (of_tile <= FewShared<D>::kPairs) {
+    Launch(AttendFew<D>, sizeof(FewShared<D>), FewShared<D>::kPairs, context, stream, plan);
+  } else if (fits(sizeof(Large)) && of_group > Small::kPairs &&
+             plan.group_count * CeilDiv(of_group, Large::kPairs) * 10 >= context.multiprocessors() * 9) {
+    Launch(AttendRows<D, 2>, sizeof(Large), Large::kPairs, context, stream, plan);
+  } else {
+    Launch(AttendRows<D, 1>, sizeof(Small), Small::kPairs, context, stream, plan);
+  }
+  return true;
+}
+
+}  // namespace
+
+bool BlockAttentionOnTensorCores(Context& context, ops::Stream stream, const AttentionPlan& plan, DType dtype) {
+  // Blocks of these sizes also keep their rows and biases aligned for the copies.
+  const bool block = plan.block_size <= kTokens && plan.block_size % kChunk == 0;
+  if (dtype != DType::kBF16 || !block || plan.k_dim != plan.states.v_dim || plan.states.heads > 64) return false;
+  if (plan.k_dim == 64) return LaunchFor<64>(context, stream, plan);
+  if (plan.k_dim == 128) return LaunchFor<128>(context, stream, plan);
+  return false;
+}
+
+}  // namespace nosa::cuda
