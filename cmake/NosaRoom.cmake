@@ -1,9 +1,14 @@
-# nosa_room(NAME DIR <dir> ROOMS <room>... LIBRARIES <target>...)
+# nosa_room(NAME DIR <dir> ROOMS <room>... OPTIONAL_ROOMS <room>... LIBRARIES <target>...)
 # A room is one static library of the .cc and .cu files below src/<dir>, without the tests. It sees the rooms
-# named after ROOMS and no others: the table of docs/MAP.md, as link lines. Its *_test.cc files become
-# one test program, nosa_<name>_test.
+# named after ROOMS, those named after OPTIONAL_ROOMS that are built here, and no others: the table of docs/MAP.md, as
+# link lines. Its *_test.cc files become one test program, nosa_<name>_test.
 function(nosa_room NAME)
-  cmake_parse_arguments(ARG "" "DIR" "ROOMS;LIBRARIES;TEST_LIBRARIES;EXCLUDE" ${ARGN})
+  cmake_parse_arguments(ARG "" "DIR" "ROOMS;OPTIONAL_ROOMS;LIBRARIES;TEST_LIBRARIES;EXCLUDE" ${ARGN})
+  foreach(ROOM ${ARG_OPTIONAL_ROOMS})
+    if(TARGET nosa_${ROOM})
+      list(APPEND ARG_ROOMS ${ROOM})
+    endif()
+  endforeach()
   if(NOT ARG_DIR)
     set(ARG_DIR ${NAME})
   endif()

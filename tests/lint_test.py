@@ -136,6 +136,16 @@ class LintTest(unittest.TestCase):
                    "nosa_room(kv ROOMS base io # ops\n)\n")
         self.assert_reports("src/CMakeLists.txt:4:", "kv does not link ops")
 
+    def test_cmake_optional_rooms_are_links_too(self):
+        rooms = "nosa_room(base)\nnosa_room(ops ROOMS base)\nnosa_room(text ROOMS base OPTIONAL_ROOMS ops)\n"
+        self.plant("src/CMakeLists.txt", rooms)
+        self.assert_reports("src/CMakeLists.txt:3:", "text links ops")
+        rooms = "nosa_room(base)\nnosa_room(backend_cuda ROOMS base)\nnosa_room(apps ROOMS base OPTIONAL_ROOMS {})\n"
+        self.plant("src/CMakeLists.txt", rooms.format("backend_cuda"))
+        self.assert_clean()
+        self.plant("src/CMakeLists.txt", rooms.format(""))
+        self.assert_reports("src/CMakeLists.txt:3:", "apps does not link backend/cuda")
+
     def test_only_what_git_knows(self):
         subprocess.run(["git", "init", "-q", self.tree], check=True)
         self.plant(".gitignore", "/build/\n/scratch/\n")

@@ -8,6 +8,7 @@
 #include "apps/bench.h"
 #include "apps/report.h"
 #include "apps/table.h"
+#include "backend/cpu/cpu_backend.h"
 #include "backend/cpu/probe.h"
 #include "base/clock.h"
 #include "base/rng.h"
@@ -196,9 +197,9 @@ OpRow BenchTopK(ops::Backend& backend, const OpsFlags& flags, const Limits& limi
 }
 
 Status BenchOps(const OpsFlags& flags) {
-  NOSA_ASSIGN_OR_RETURN(const std::unique_ptr<ops::Backend> backend, MakeBackend(flags.common));
-  if (backend->pool() == nullptr)
-    return FailedPrecondition("bench ops measures the cpu backend, asked for {}", backend->name());
+  if (flags.common.backend != "auto" && flags.common.backend != "cpu")
+    return FailedPrecondition("bench ops measures the cpu backend, asked for {}", flags.common.backend);
+  const std::unique_ptr<ops::Backend> backend = cpu::MakeCpuBackend(flags.common.threads);
   constexpr int64_t kRows = 512, kN = 5632, kK = 2048;
   Limits limits;
   limits.bytes_per_s = cpu::ReadBandwidth(*backend, size_t{1} << 30, 5);

@@ -24,8 +24,7 @@ struct PrefillRow {
 };
 
 Result<PrefillRow> MeasurePrefill(const Session& session, const PrefillFlags& flags, int context, bool dense) {
-  Session mine = {session.flags, nullptr, session.model, session.tokenizer, session.tokenizer_error, 0};
-  NOSA_ASSIGN_OR_RETURN(mine.backend, MakeBackend(session.flags));
+  Session mine = session;
   mine.flags.prefill = dense ? "dense" : "sparse";
   PrefillRow row = {context, dense, {}, 0};
   std::vector<double> seconds;
@@ -58,7 +57,8 @@ Result<PrefillRow> MeasurePrefill(const Session& session, const PrefillFlags& fl
 
 Status BenchPrefill(const PrefillFlags& flags) {
   NOSA_ASSIGN_OR_RETURN(const std::unique_ptr<Session> session, OpenSession(flags.common));
-  for (const int context : flags.contexts) NOSA_RETURN_IF_ERROR(CheckContext(*session, int64_t{context} + 1));  // and one answered
+  for (const int context : flags.contexts)
+    NOSA_RETURN_IF_ERROR(CheckContext(*session, int64_t{context} + 1));  // and one answered
   io::OrderedJson json = BenchHeader(*session, "prefill");
   json["chunk"] = flags.common.prefill_chunk;
   json["rows"] = io::OrderedJson::array();

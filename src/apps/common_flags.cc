@@ -51,7 +51,9 @@ void AddCommonFlags(Command& command, CommonFlags* flags, const CommonFlagSet& w
   }
   command.Int("--threads", &flags->threads, 0, "threads; 0: as many as there are processors");
   command.Choice("--backend", &flags->backend, {"auto", "cpu", "reference", "cuda"},
-                 "where it is computed; reference: slow, scalar");
+                 "where it is computed; auto: a GPU if there is one; reference: slow, scalar");
+  command.Size("--gpu-memory", &flags->gpu_memory,
+               "GPU memory to use, weights included, never passed (with --backend cuda; default: all of it)");
   if (which.kv) AddKvFlags(command, flags);
   if (which.output) {
     command.Switch("--json", &flags->json, "results as JSON");
@@ -60,9 +62,16 @@ void AddCommonFlags(Command& command, CommonFlags* flags, const CommonFlagSet& w
 }
 
 Status CheckCommonFlags(const CommonFlags& flags) {
+#if NOSA_HAS_CUDA
+  constexpr std::string_view kHint;
+#else
+  constexpr std::string_view kHint = ", which is not built in";
   if (flags.backend == "cuda") return Unimplemented("--backend cuda is not built in; auto, cpu and reference are");
+#endif
+  if (flags.backend == "cuda") return Status::Ok();
   if (flags.kv_device)
-    return InvalidArgument("--kv-device needs --backend cuda, which is not built in; the CPU keeps KV in --kv-host");
+    return InvalidArgument("--kv-device needs --backend cuda{}; the CPU keeps KV in --kv-host", kHint);
+  if (flags.gpu_memory) return InvalidArgument("--gpu-memory needs --backend cuda{}", kHint);
   return Status::Ok();
 }
 

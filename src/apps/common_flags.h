@@ -20,7 +20,7 @@ struct CommonFlags {
   std::string dtype = "auto";
   int threads = 0;  // 0: all
   std::string backend = "auto";
-  std::optional<uint64_t> kv_device, kv_host;
+  std::optional<uint64_t> gpu_memory, kv_device, kv_host;
   std::optional<DiskPlace> kv_disk;
   std::string kv_policy = engine::EngineOptions().kv_policy;
   std::string kv_codec = engine::EngineOptions().kv_codec;

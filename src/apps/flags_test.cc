@@ -170,8 +170,17 @@ TEST(CommonFlagsTest, WhatNeedsAGpuIsRefusedWithoutOne) {
   CommonFlags flags;
   flags.kv_device = 1;
   EXPECT_NE(std::string(CheckCommonFlags(flags).message()).find("--kv-device needs --backend cuda"), std::string::npos);
+  flags.kv_device.reset();
+  flags.gpu_memory = 1;
+  EXPECT_NE(std::string(CheckCommonFlags(flags).message()).find("--gpu-memory needs --backend cuda"),
+            std::string::npos);
   flags.backend = "cuda";
+#if NOSA_HAS_CUDA
+  flags.kv_device = 1;
+  EXPECT_TRUE(CheckCommonFlags(flags).ok());
+#else
   EXPECT_NE(std::string(CheckCommonFlags(flags).message()).find("--backend cuda is not built in"), std::string::npos);
+#endif
 }
 
 TEST(CommonFlagsTest, ModelIsRequiredUnlessTheCommandSaysSo) {

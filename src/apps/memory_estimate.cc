@@ -15,6 +15,8 @@ namespace {
 // Code, shared libraries, stacks, allocator and oneDNN's generated code: about 20 MiB measured with the demo model,
 // with room for products of more shapes.
 constexpr uint64_t kProgramBytes = 40 * kMiB;
+// What a GPU's driver and libraries hold in RAM, and plans on their way to it.
+constexpr uint64_t kDeviceProgramBytes = 768 * kMiB;
 // Vectors double when they grow: at worst three times their contents are alive at once.
 constexpr uint64_t kGrowth = 3;
 
@@ -29,6 +31,7 @@ struct Sizes {
   uint64_t windows = 0;     // of the longest sequence
   uint64_t all_blocks = 0;  // of all sequences
   uint64_t threads = 0;
+  bool on_device = false;  // tensors do not lie in RAM
 
   uint64_t kv_heads() const { return U(attention.kv_heads); }
   uint64_t group() const { return U(attention.group()); }
@@ -46,7 +49,8 @@ Sizes SizesOf(const Session& session, std::span<const int> sequences) {
   sizes.rows = std::max<uint64_t>(U(session.flags.prefill_chunk), sequences.size());
   sizes.blocks = U(session.model->block_layout().Blocks(longest));
   sizes.windows = RoundUp(U(sizes.attention.WindowsOf(longest)) + 1, ops::kWindowTile);
-  sizes.threads = U(session.backend ? session.backend->threads() : AvailableProcessors());
+  sizes.on_device = session.backend && !HostAddressable(session.backend->compute_memory());
+  sizes.threads = U(session.backend && !sizes.on_device ? session.backend->threads() : AvailableProcessors());
   return sizes;
 }
 
@@ -85,7 +89,8 @@ uint64_t Attention(const Sizes& s) {
   const uint64_t order = parts * 4 + slots * 4;
   constexpr uint64_t kScoredRows = 32;  // attention/scoring.h: a batch of ForEachRowBatch
   const uint64_t scores = 2 * kScoredRows * s.kv_heads() * (s.windows + s.blocks) * 4;
-  return states + masks + kGrowth * (refs + readers + order) + scores;
+  const uint64_t plans = masks + kGrowth * (refs + readers + order);
+  return s.on_device ? plans : plans + states + scores;
 }
 
 // cpu::Scratch of every thread, which takes half more than it is asked for: rows rounded to bf16, oneDNN's copies of
@@ -117,16 +122,16 @@ MemoryEstimate EstimateMemory(const Session& session, std::span<const int> seque
   const uint64_t vocab = U(sizes.model.vocab_size);
   const std::filesystem::path directory = session.flags.model;
   MemoryEstimate estimate;
-  estimate.program = kProgramBytes + sizes.threads * kMiB;
+  estimate.program = kProgramBytes + sizes.threads * kMiB + (sizes.on_device ? kDeviceProgramBytes : 0);
   estimate.weights_mapped = WeightFileBytes(directory);
   estimate.weights_copied = session.model->copied_weight_bytes();
   // A parsed tokenizer.json, its tables and the JSON they come from.
   estimate.tokenizer = 40 * FileBytes(directory / "tokenizer.json");
-  estimate.activations = Activations(sizes);
+  if (!sizes.on_device) estimate.activations = Activations(sizes);
   const uint64_t rows = std::max<uint64_t>(U(logit_rows), sequences.size());
   estimate.logits = vocab * (rows * 4 * 2 + kGrowth * sizeof(engine::Candidate) + kGrowth * 4);
   estimate.attention = Attention(sizes);
-  estimate.scratch = Scratch(sizes);
+  if (!sizes.on_device) estimate.scratch = Scratch(sizes);
   estimate.bookkeeping = Bookkeeping(sizes);
   return estimate;
 }

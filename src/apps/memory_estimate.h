@@ -9,7 +9,7 @@ namespace nosa::apps {
 
 struct Session;
 
-// Bytes. The process never holds more than the KV budget and total().
+// Bytes of RAM. The process never holds more than the KV budget and total(). What lies on a device is not counted.
 struct MemoryEstimate {
   uint64_t program = 0;         // code, libraries, thread stacks, compiled products
   uint64_t weights_mapped = 0;  // files in place: pages the system may take back

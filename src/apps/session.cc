@@ -7,6 +7,9 @@
 #include "apps/memory_estimate.h"
 #include "apps/tier_rule.h"
 #include "backend/cpu/cpu_backend.h"
+#if NOSA_HAS_CUDA
+#include "backend/cuda/cuda_backend.h"
+#endif
 #include "base/bytes.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -77,6 +80,13 @@ std::string ExactSize(uint64_t bytes) {
 
 Result<std::unique_ptr<ops::Backend>> MakeBackend(const CommonFlags& flags) {
   if (flags.backend == "reference") return ops::reference::MakeReferenceBackend();
+#if NOSA_HAS_CUDA
+  if (flags.backend == "cuda" || flags.backend == "auto") {
+    auto device = cuda::MakeCudaBackend({.memory_limit_bytes = flags.gpu_memory.value_or(0)});
+    if (device.ok()) return device;
+    if (flags.backend == "cuda") return device.status().WithContext("--backend cuda");
+  }
+#endif
   return cpu::MakeCpuBackend(flags.threads);
 }
 
@@ -90,9 +100,10 @@ Result<std::unique_ptr<Session>> OpenSession(const CommonFlags& flags) {
   if (flags.dtype != "auto") {
     NOSA_ASSIGN_OR_RETURN(options.dtype, ParseDType(flags.dtype));
   }
+  NOSA_ASSIGN_OR_RETURN(session->backend, MakeBackend(flags));
+  options.backend = session->backend.get();
   NOSA_ASSIGN_OR_RETURN(session->model, model::Model::Open(flags.model, options));
   LoadTokenizer(session.get());
-  NOSA_ASSIGN_OR_RETURN(session->backend, MakeBackend(flags));
   session->load_seconds = watch.Seconds();
   return session;
 }

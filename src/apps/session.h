@@ -15,10 +15,10 @@
 
 namespace nosa::apps {
 
-// What the flags opened. Engines borrow the backend: destroy them first.
+// What the flags opened. Engines borrow the backend, and the model's weights may lie in its memory: destroy them first.
 struct Session {
   CommonFlags flags;
-  std::unique_ptr<ops::Backend> backend;
+  std::shared_ptr<ops::Backend> backend;
   std::shared_ptr<const model::Model> model;
   std::shared_ptr<const text::Tokenizer> tokenizer;  // null: the model has none, or it is damaged
   Status tokenizer_error;                            // why, for who needs it
@@ -28,6 +28,8 @@ struct Session {
   Status NeedTokenizer() const { return tokenizer ? Status::Ok() : tokenizer_error; }
 };
 
+// The backend of --backend; auto: a GPU if there is one that this build can use, else the processors.
+// kFailedPrecondition says in a sentence why the one asked for cannot be had.
 Result<std::unique_ptr<ops::Backend>> MakeBackend(const CommonFlags& flags);
 // The word of --kv-io.
 io::AsyncBackend ParseIoBackend(const std::string& name);

@@ -10,6 +10,14 @@
 #include "ops/store_kv.h"
 
 namespace nosa::attention {
+namespace {
+
+// Of copies of blocks in compute memory: enough work for one call on a device, little beside a model.
+constexpr size_t kStagedBytes = size_t{64} << 20;
+// Of each copy: what device memory itself is aligned to.
+constexpr size_t kStagedAlignment = 256;
+
+}  // namespace
 
 Result<std::unique_ptr<AttentionRunner>> AttentionRunner::Create(const AttentionConfig& config,
                                                                  const AttentionOptions& options, kv::KvStore* store,
@@ -92,9 +100,13 @@ void AttentionRunner::StoreRows(LayerIdx layer, const AttentionBatch& batch, Con
 void AttentionRunner::Select(LayerIdx layer, const AttentionBatch& batch, ConstTensorView q) {
   int32_t last = 0;
   for (const int32_t pos : batch.positions) last = std::max(last, pos);
-  selection_.Reset(static_cast<int>(batch.positions.size()), config_.kv_heads, last / config_.block_size + 1);
-  const SelectInput input = {backend_, {}, q, batch.positions, state_begin_, states_of_layer_};
+  const int rows = static_cast<int>(batch.positions.size()), blocks = last / config_.block_size + 1;
+  const size_t words = Selection::Words(rows, config_.kv_heads, blocks);
+  ops::Grow(*backend_, words * sizeof(uint64_t), backend_->shared_memory(), &masks_);
+  selection_.Reset(rows, config_.kv_heads, blocks, {masks_.as<uint64_t>(), words});
+  const SelectInput input = {backend_, {}, &select_scratch_, q, batch.positions, state_begin_, states_of_layer_};
   (batch.prefill ? prefill_selector_ : selector_)->Select(input, &selection_);
+  backend_->Synchronize({});
 }
 
 void AttentionRunner::CountLocality(LayerIdx layer, const AttentionBatch& batch) {
@@ -126,11 +138,7 @@ void AttentionRunner::PrepareStates() {
   const size_t heads = static_cast<size_t>(demand_.states) * static_cast<size_t>(config_.group());
   const size_t dim = static_cast<size_t>(store_->layout().v_dim);
   const size_t bytes = heads * (2 + dim) * sizeof(float);
-  if (state_buffer_.size() < bytes) {
-    Result<Buffer> grown = backend_->Allocate(bytes + bytes / 4, backend_->compute_memory());
-    NOSA_CHECK(grown.ok(), "{}", grown.status().ToString());
-    state_buffer_ = std::move(grown).value();
-  }
+  if (state_buffer_.size() < bytes) ops::Grow(*backend_, bytes + bytes / 4, backend_->compute_memory(), &state_buffer_);
   float* base = state_buffer_.as<float>();
   states_ = {.m = base,
              .l = base + heads,
@@ -151,7 +159,8 @@ float AttentionRunner::Hint(const AttentionBatch& batch, const Reader& reader) c
   const bool forced =
       reader.block < config_.init_blocks || reader.block >= last / config_.block_size - config_.local_blocks;
   if (forced) return std::numeric_limits<float>::infinity();
-  if (state.sigma == nullptr) return 0;
+  // Fetching the scores from a device would make every layer wait for them: there the policy goes by use alone.
+  if (state.sigma == nullptr || !HostAddressable(backend_->compute_memory())) return 0;
   const int per_block = config_.windows_per_block();
   float best = -std::numeric_limits<float>::infinity();
   const int end = std::min(per_block * (reader.block + 1), config_.WindowsOf(last + 1));
@@ -185,32 +194,35 @@ void AttentionRunner::AddTile(const AttentionBatch& batch, const Reader& reader,
                     first_pos, tokens, reader.ref_begin, reader.ref_count});
 }
 
-// Cuts the tiles at hand into groups for threads. A running state is visited in block order, so a group there is one KV
-// head and a range of rows, with every block; parts are independent.
+// Cuts the tiles of a piece into groups for threads. A running state is visited in block order, so a group there is one
+// KV head and a range of rows, with every block; parts are independent.
 void AttentionRunner::GroupTiles() {
   groups_.assign(1, 0);
-  const int pieces = 2 * backend_->threads();
+  const int32_t rows = selection_.rows();
+  int pieces = 2 * backend_->threads();
   if (demand_.mode == StateMode::kParts) {
-    const int step = std::max(1, static_cast<int>(tiles_.size()) / (4 * pieces));
-    for (int i = step; i < static_cast<int>(tiles_.size()); i += step) groups_.push_back(i);
-    groups_.push_back(static_cast<int32_t>(tiles_.size()));
+    const int step = std::max(1, static_cast<int>(piece_.size()) / (4 * pieces));
+    for (int i = step; i < static_cast<int>(piece_.size()); i += step) groups_.push_back(i);
+    groups_.push_back(static_cast<int32_t>(piece_.size()));
     return;
   }
-  const int32_t rows = selection_.rows();
+  // A device has so many threads that ranges would become single rows: then every row would read its blocks alone.
+  constexpr int kRowsOfDeviceRange = 4;
+  if (!HostAddressable(backend_->compute_memory())) pieces = std::clamp(rows / kRowsOfDeviceRange, 1, pieces);
   std::vector<ops::AttentionTile> cut;
-  for (size_t begin = 0; begin < tiles_.size();) {
+  for (size_t begin = 0; begin < piece_.size();) {
     size_t end = begin;
-    while (end < tiles_.size() && tiles_[end].kv_head == tiles_[begin].kv_head) ++end;
+    while (end < piece_.size() && piece_[end].kv_head == piece_[begin].kv_head) ++end;
     for (int piece = 0; piece < pieces; ++piece) {
       const int32_t first = rows * piece / pieces, last = rows * (piece + 1) / pieces;
       for (size_t i = begin; i < end; ++i) {
-        const auto refs = demand_.refs.begin() + tiles_[i].ref_begin;
-        const auto low = std::lower_bound(refs, refs + tiles_[i].ref_count, first,
+        const auto refs = demand_.refs.begin() + piece_[i].ref_begin;
+        const auto low = std::lower_bound(refs, refs + piece_[i].ref_count, first,
                                           [](const auto& ref, int32_t row) { return ref.row < row; });
-        const auto high = std::lower_bound(low, refs + tiles_[i].ref_count, last,
+        const auto high = std::lower_bound(low, refs + piece_[i].ref_count, last,
                                            [](const auto& ref, int32_t row) { return ref.row < row; });
         if (low == high) continue;
-        cut.push_back(tiles_[i]);
+        cut.push_back(piece_[i]);
         cut.back().ref_begin = static_cast<int32_t>(low - demand_.refs.begin());
         cut.back().ref_count = static_cast<int32_t>(high - low);
       }
@@ -218,22 +230,47 @@ void AttentionRunner::GroupTiles() {
     }
     begin = end;
   }
-  tiles_.swap(cut);
+  piece_.swap(cut);
 }
 
+// Copies of the tiles' blocks in compute memory, one behind the other; the tiles then read those.
+void AttentionRunner::StageBlocks(std::span<ops::AttentionTile> tiles) {
+  const kv::BlockLayout& layout = store_->layout();
+  const size_t stride = RoundUp(layout.BlockBytes(), kStagedAlignment);
+  ops::Grow(*backend_, tiles.size() * stride, backend_->compute_memory(), &staged_blocks_);
+  std::byte* to = staged_blocks_.data();
+  for (ops::AttentionTile& tile : tiles) {
+    backend_->Copy(to, tile.k, layout.BlockBytes(), {});
+    tile.k = layout.K(to);
+    tile.v = layout.V(to);
+    if (tile.s != nullptr) tile.s = layout.S(to);
+    to += stride;
+  }
+}
+
+// Computes on the tiles at hand, one per block, in as many calls as the memory for copies of their blocks asks for: in
+// their order, so that running states meet their blocks ascending.
 void AttentionRunner::RunTiles(const AttentionBatch& batch, ConstTensorView q) {
-  if (tiles_.empty()) return;
-  GroupTiles();
-  ops::block_attention(*backend_, {},
-                       {.q = q,
-                        .positions = batch.positions,
-                        .tiles = tiles_,
-                        .refs = demand_.refs,
-                        .groups = groups_,
-                        .states = states_,
-                        .dtype = config_.kv_dtype,
-                        .block_size = config_.block_size,
-                        .scale = config_.scale()});
+  const bool stage = backend_->shared_memory() != backend_->compute_memory();
+  const size_t most = stage
+                          ? std::max<size_t>(1, kStagedBytes / RoundUp(store_->layout().BlockBytes(), kStagedAlignment))
+                          : tiles_.size();
+  for (size_t begin = 0; begin < tiles_.size(); begin += most) {
+    piece_.assign(tiles_.begin() + static_cast<std::ptrdiff_t>(begin),
+                  tiles_.begin() + static_cast<std::ptrdiff_t>(std::min(begin + most, tiles_.size())));
+    if (stage) StageBlocks(piece_);
+    GroupTiles();
+    ops::block_attention(*backend_, {},
+                         {.q = q,
+                          .positions = batch.positions,
+                          .tiles = piece_,
+                          .refs = demand_.refs,
+                          .groups = groups_,
+                          .states = states_,
+                          .dtype = config_.kv_dtype,
+                          .block_size = config_.block_size,
+                          .scale = config_.scale()});
+  }
   tiles_.clear();
 }
 

@@ -70,6 +70,7 @@ class AttentionRunner final : public AttentionLayer {
 
   // q [R, H, D] and k [R, G, D] after RoPE, v [R, G, D], s [R, G] (empty without importance), all f32. Writes k, v, s
   // into the sequences' open blocks, extends their summaries, and out [R, H, D] = attention over the selected blocks.
+  // All tensors in compute memory of the backend; `out` is complete once stream 0 has been waited for.
   // kDataLoss or kIo from the cold tier; the call may then be repeated after BeginAppend and RestoreRunningSums.
   Status Run(LayerIdx layer, const AttentionBatch& batch, ConstTensorView q, ConstTensorView k, ConstTensorView v,
              ConstTensorView s, TensorView out) override;
@@ -92,6 +93,7 @@ class AttentionRunner final : public AttentionLayer {
   float Hint(const AttentionBatch& batch, const Reader& reader) const;
   void AddTile(const AttentionBatch& batch, const Reader& reader, const std::byte* block);
   void RunTiles(const AttentionBatch& batch, ConstTensorView q);
+  void StageBlocks(std::span<ops::AttentionTile> tiles);
   void GroupTiles();
   void PrepareStates();
 
@@ -105,13 +107,16 @@ class AttentionRunner final : public AttentionLayer {
   std::vector<ops::KvRow> rows_;
   std::vector<ops::WindowState> states_of_layer_;
   std::vector<int32_t> state_begin_;
+  SelectScratch select_scratch_;
+  Buffer masks_;  // of selection_
   Selection selection_;
   Demand demand_;
   std::vector<kv::BlockWant> wants_;
   std::vector<int32_t> reader_of_want_;
   std::vector<int32_t> open_readers_;
-  std::vector<ops::AttentionTile> tiles_;
-  std::vector<int32_t> groups_;
+  std::vector<ops::AttentionTile> tiles_, piece_;  // all that can be computed now; those of one call
+  std::vector<int32_t> groups_;                    // of piece_
+  Buffer staged_blocks_;                           // copies of blocks that do not lie in compute memory
   Buffer state_buffer_;
   ops::PartialStates states_;
   std::vector<SequenceTrace> traces_;

@@ -13,12 +13,14 @@ void Prepare(const AttentionConfig& config, const SelectInput& input, int begin,
   for (int r = begin; r < end; ++r)
     most = std::max(most, VisibleBlocks(config, input.positions[static_cast<size_t>(r)]));
   const size_t entries = static_cast<size_t>(end - begin) * static_cast<size_t>(config.kv_heads);
-  batch->storage.resize(entries * static_cast<size_t>(most));
+  ops::Grow(*input.backend, entries * static_cast<size_t>(most) * sizeof(float), input.backend->compute_memory(),
+            &input.scratch->block_scores);
+  const float* scores = input.scratch->block_scores.as<float>();
   batch->rows.resize(entries);
   size_t entry = 0;
   for (int r = begin; r < end; ++r) {
     for (int g = 0; g < config.kv_heads; ++g, ++entry) {
-      batch->rows[entry] = {batch->storage.data() + entry * static_cast<size_t>(most), selection->Mask(r, g).data(),
+      batch->rows[entry] = {scores + entry * static_cast<size_t>(most), selection->Mask(r, g).data(),
                             VisibleBlocks(config, input.positions[static_cast<size_t>(r)])};
     }
   }
@@ -67,8 +69,10 @@ void QueryScores(const AttentionConfig& config, const SelectInput& input, int be
     most = std::max(most, VisibleWindows(config, input, r));
   }
   const int64_t width = static_cast<int64_t>(RoundUp(static_cast<uint64_t>(std::max(most, 1)), ops::kWindowTile));
-  batch->window_scores.resize(static_cast<size_t>((end - begin) * config.kv_heads * width));
-  const TensorView p_view(batch->window_scores.data(), DType::kF32, {end - begin, config.kv_heads, width});
+  const Shape shape = {end - begin, config.kv_heads, width};
+  ops::Grow(*input.backend, static_cast<size_t>(shape.elements()) * sizeof(float), input.backend->compute_memory(),
+            &input.scratch->window_scores);
+  const TensorView p_view(input.scratch->window_scores.data(), DType::kF32, shape);
   ops::window_scores(*input.backend, input.stream,
                      {.q = input.q.Rows(begin, end - begin),
                       .rows = rows,

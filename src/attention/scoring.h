@@ -7,7 +7,6 @@
 
 #include "attention/selector.h"
 #include "ops/topk_blocks.h"
-#include "tensor/buffer.h"
 
 namespace nosa::attention {
 
@@ -17,9 +16,9 @@ inline int VisibleBlocks(const AttentionConfig& config, int pos) { return pos / 
 // Sets the blocks every query reads: the first k_init, its own, and k_local before it.
 void ForceBlocks(const AttentionConfig& config, const SelectInput& input, Selection* selection);
 
-// Scores of rows [begin, end) of an input, as topk_blocks takes them: entry (r - begin) * G + g.
+// Scores of rows [begin, end) of an input, as topk_blocks takes them: entry (r - begin) * G + g. They lie in the
+// input's scratch, so there is one batch at a time.
 struct ScoreBatch {
-  std::vector<float> storage, window_scores;
   std::vector<ops::TopkBlocksArgs::Row> rows;
 };
 
@@ -33,12 +32,15 @@ void ImportanceScores(const AttentionConfig& config, const SelectInput& input, i
 // Fills the masks of the batch up to k blocks by its scores.
 void FillTopK(const SelectInput& input, const ScoreBatch& batch, int k);
 
-// Calls f(begin, end) over the rows in pieces whose window scores stay within a cache's reach.
+// Rows whose scores are computed at once: on the host their window scores stay within a cache's reach; a device wants
+// as much work in one call as a prompt chunk has.
+inline int RowsOfBatch(const ops::Backend& backend) { return HostAddressable(backend.compute_memory()) ? 32 : 512; }
+
+// Calls f(begin, end) over the rows in such pieces.
 template <typename F>
 void ForEachRowBatch(const SelectInput& input, F&& f) {
-  constexpr int kRows = 32;
-  const int rows = static_cast<int>(input.positions.size());
-  for (int begin = 0; begin < rows; begin += kRows) f(begin, std::min(begin + kRows, rows));
+  const int step = RowsOfBatch(*input.backend), rows = static_cast<int>(input.positions.size());
+  for (int begin = 0; begin < rows; begin += step) f(begin, std::min(begin + step, rows));
 }
 
 }  // namespace nosa::attention

@@ -1,31 +1,59 @@
 // Which blocks each query reads: plain data, one bit per block, that can be printed, compared and replayed.
 #pragma once
 
+#include <algorithm>
 #include <bit>
 #include <cstdint>
 #include <span>
 #include <vector>
 
+#include "base/check.h"
+
 namespace nosa::attention {
 
 // Bit b of Mask(row, g) says that query `row` reads block b of its sequence through KV head g. Ascending order is
-// the order in which parts are merged.
+// the order in which parts are merged. The bits lie in memory of its own, or in memory lent to Reset, which ops can
+// write; a copy always has its own.
 class Selection {
  public:
+  Selection() = default;
+  Selection(const Selection& other) { *this = other; }
+  Selection& operator=(const Selection& other) {
+    if (this == &other) return *this;
+    rows_ = other.rows_;
+    kv_heads_ = other.kv_heads_;
+    words_ = other.words_;
+    own_.assign(other.bits_.begin(), other.bits_.end());
+    bits_ = own_;
+    return *this;
+  }
+
+  // Words of all masks together.
+  static size_t Words(int rows, int kv_heads, int blocks) {
+    return static_cast<size_t>(rows) * static_cast<size_t>(kv_heads) * static_cast<size_t>((blocks + 63) / 64);
+  }
   // All clear. `blocks`: the most any row may select from.
   void Reset(int rows, int kv_heads, int blocks) {
+    own_.resize(Words(rows, kv_heads, blocks));
+    Reset(rows, kv_heads, blocks, own_);
+  }
+  // The same in memory of the caller's, at least Words() of it, which stays valid until the next Reset.
+  void Reset(int rows, int kv_heads, int blocks, std::span<uint64_t> memory) {
     rows_ = rows;
     kv_heads_ = kv_heads;
     words_ = (blocks + 63) / 64;
-    bits_.assign(static_cast<size_t>(rows) * static_cast<size_t>(kv_heads) * static_cast<size_t>(words_), 0);
+    NOSA_CHECK(memory.size() >= Words(rows, kv_heads, blocks), "{} words of masks do not fit {}",
+               Words(rows, kv_heads, blocks), memory.size());
+    bits_ = memory.first(Words(rows, kv_heads, blocks));
+    std::fill(bits_.begin(), bits_.end(), 0);
   }
 
   int rows() const { return rows_; }
   int kv_heads() const { return kv_heads_; }
   int words() const { return words_; }
-  std::span<uint64_t> Mask(int row, int g) { return {bits_.data() + Offset(row, g), static_cast<size_t>(words_)}; }
+  std::span<uint64_t> Mask(int row, int g) { return bits_.subspan(Offset(row, g), static_cast<size_t>(words_)); }
   std::span<const uint64_t> Mask(int row, int g) const {
-    return {bits_.data() + Offset(row, g), static_cast<size_t>(words_)};
+    return bits_.subspan(Offset(row, g), static_cast<size_t>(words_));
   }
 
  private:
@@ -37,7 +65,8 @@ class Selection {
   int rows_ = 0;
   int kv_heads_ = 0;
   int words_ = 0;
-  std::vector<uint64_t> bits_;
+  std::span<uint64_t> bits_;
+  std::vector<uint64_t> own_;
 };
 
 inline void SetBit(std::span<uint64_t> mask, int bit) {

@@ -14,6 +14,7 @@
 #include "ops/ops.h"
 #include "ops/pool_windows.h"
 #include "ops/select_blocks.h"
+#include "tensor/buffer.h"
 
 namespace nosa::attention {
 
@@ -23,24 +24,31 @@ struct SelectorTraits {
   bool bias = false;              // attention adds s to the logits
 };
 
+// Memory a selector works in, grown as needed and kept from call to call. Its users' calls do not overlap.
+struct SelectScratch {
+  Buffer block_scores, window_scores;
+};
+
 // The queries of one layer. Rows of one sequence are consecutive positions; a call may hold several sequences.
 struct SelectInput {
   ops::Backend* backend = nullptr;
   ops::Stream stream;
+  SelectScratch* scratch = nullptr;
   ConstTensorView q;                         // [R, H, D] f32, after RoPE
   std::span<const int32_t> positions;        // [R]
   std::span<const int32_t> state_begin;      // [R] summaries of the row's sequence: states[state_begin[r] + g]
   std::span<const ops::WindowState> states;  // this layer's; windows up to each row's own token are complete
 };
 
-// Immutable after construction; scratch is the caller's or the backend's, so one selector may serve every layer.
+// Immutable after construction; scratch is the caller's, so one selector may serve every layer.
 class BlockSelector {
  public:
   virtual ~BlockSelector() = default;
   virtual std::string_view name() const = 0;
   virtual SelectorTraits traits() const = 0;
   // Sets the blocks of every row and KV head in `selection`, which is Reset to the rows, KV heads and blocks of the
-  // input. Each row always gets its own block; rows do not influence each other. Forced blocks as docs/nosa.md says.
+  // input, its bits in shared memory of the backend, where they are complete once `input.stream` has been waited for.
+  // Each row always gets its own block; rows do not influence each other. Forced blocks as docs/nosa.md says.
   virtual void Select(const SelectInput& input, Selection* selection) const = 0;
   // The same as a rule that a device can follow by itself, one query at a time; nullopt when there is none: then every
   // step is planned by the host.

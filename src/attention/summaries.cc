@@ -29,13 +29,15 @@ namespace {
 // Recomputes the running sums of one lane from tokens [first, first + rows.size()), `first` a multiple of ks. Pooling
 // counts the tokens from 0: the ring rows of the sums stay the same, and the windows it completes, which exist
 // already, fall into scratch memory.
-void PoolAgain(const AttentionConfig& config, std::span<const ops::KvRow> rows, float* carry, ops::Backend& backend) {
+void PoolAgain(const AttentionConfig& config, std::span<const ops::KvRow> rows, float* carry, Buffer* scratch,
+               ops::Backend& backend) {
   const size_t windows = static_cast<size_t>(std::max(1, config.WindowsOf(static_cast<int64_t>(rows.size()))));
   const size_t tiles = (windows + ops::kWindowTile - 1) / ops::kWindowTile;
-  std::vector<std::byte> keys(tiles * ops::kWindowTile * static_cast<size_t>(config.head_dim) *
-                              DTypeBytes(config.kv_dtype));
-  std::vector<float> sigma(windows);
-  const ops::WindowState state = {keys.data(), config.has_importance ? sigma.data() : nullptr, carry};
+  const size_t keys_bytes = RoundUp(
+      tiles * ops::kWindowTile * static_cast<size_t>(config.head_dim) * DTypeBytes(config.kv_dtype), sizeof(float));
+  ops::Grow(backend, keys_bytes + windows * sizeof(float), backend.compute_memory(), scratch);
+  float* sigma = reinterpret_cast<float*>(scratch->data() + keys_bytes);
+  const ops::WindowState state = {scratch->data(), config.has_importance ? sigma : nullptr, carry};
   const ops::PoolWindowsArgs::Segment segment = {0, static_cast<int32_t>(rows.size()), 0, 0};
   ops::pool_windows(backend, {},
                     {.segments = {&segment, 1},
@@ -50,7 +52,7 @@ void PoolAgain(const AttentionConfig& config, std::span<const ops::KvRow> rows, 
 }
 
 Status RestoreLane(const AttentionConfig& config, kv::KvStore& store, SeqId seq, int lane, int first, float* carry,
-                   ops::Backend& backend) {
+                   Buffer* scratch, ops::Backend& backend) {
   const kv::BlockLayout& layout = store.layout();
   const int length = store.length(seq), sealed = store.sealed_blocks(seq), first_block = first / layout.block_size;
   std::vector<kv::BlockWant> wants;
@@ -70,7 +72,7 @@ Status RestoreLane(const AttentionConfig& config, kv::KvStore& store, SeqId seq,
                        ? store.Row(seq, lane, pos)
                        : layout.Row(const_cast<std::byte*>(fetch.Block(block - first_block)), pos % layout.block_size));
   }
-  PoolAgain(config, rows, carry, backend);
+  PoolAgain(config, rows, carry, scratch, backend);
   return Status::Ok();
 }
 
@@ -84,9 +86,10 @@ Status RestoreRunningSums(const AttentionConfig& config, kv::KvStore& store, Seq
   const int first = oldest / strides * config.kernel_size;
   if (first == length) return Status::Ok();
   const SummaryLayout summaries(config, store.max_tokens(seq));
+  Buffer scratch;
   for (int lane = 0; lane < store.layout().lanes(); ++lane) {
     float* carry = summaries.State(store.side(seq), lane).carry;
-    NOSA_RETURN_IF_ERROR(RestoreLane(config, store, seq, lane, first, carry, backend));
+    NOSA_RETURN_IF_ERROR(RestoreLane(config, store, seq, lane, first, carry, &scratch, backend));
   }
   return Status::Ok();
 }

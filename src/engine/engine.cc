@@ -192,11 +192,7 @@ TensorView Engine::Logits(int rows) {
   if (rows == 0) return {};
   const Shape shape = {rows, model_->config().vocab_size};
   const size_t bytes = static_cast<size_t>(shape.elements()) * sizeof(float);
-  if (logits_.size() < bytes) {
-    Result<Buffer> grown = backend_->Allocate(bytes, backend_->compute_memory());
-    NOSA_CHECK(grown.ok(), "{}", grown.status().ToString());
-    logits_ = std::move(grown).value();
-  }
+  ops::Grow(*backend_, bytes, backend_->shared_memory(), &logits_);
   return TensorView(logits_.data(), DType::kF32, shape);
 }
 

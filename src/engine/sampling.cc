@@ -63,8 +63,11 @@ TokenId Sampler::Sample(std::span<const float> logits, const SamplingParams& par
                         TokenPos pos) {
   const int64_t vocab = static_cast<int64_t>(logits.size());
   if (params.temperature == 0 && params.repetition_penalty == 1) {
-    TokenId best = 0;
-    ops::argmax(*backend_, {}, {.logits = ConstTensorView(logits.data(), DType::kF32, {1, vocab}), .ids = {&best, 1}});
+    ops::Grow(*backend_, sizeof(TokenId), backend_->shared_memory(), &scratch_);
+    const std::span<TokenId> ids = {scratch_.as<TokenId>(), 1};
+    ops::argmax(*backend_, {}, {.logits = ConstTensorView(logits.data(), DType::kF32, {1, vocab}), .ids = ids});
+    backend_->Synchronize({});
+    const TokenId best = ids[0];
     // Else it is broken: below, such logits are left out, as they are whenever tokens are drawn.
     if (std::isfinite(logits[static_cast<size_t>(best)])) return best;
   }
@@ -84,17 +87,19 @@ TokenId Sampler::Sample(std::span<const float> logits, const SamplingParams& par
     return std::min_element(state_.candidates.begin(), state_.candidates.end(), Before)->id;
   }
   const size_t n = state_.candidates.size();
-  probabilities_.resize(n);
-  for (size_t i = 0; i < n; ++i) probabilities_[i] = state_.candidates[i].logit;
-  const TensorView row(probabilities_.data(), DType::kF32, {1, static_cast<int64_t>(n)});
+  ops::Grow(*backend_, n * sizeof(float), backend_->shared_memory(), &scratch_);
+  const std::span<float> probabilities = {scratch_.as<float>(), n};
+  for (size_t i = 0; i < n; ++i) probabilities[i] = state_.candidates[i].logit;
+  const TensorView row(probabilities.data(), DType::kF32, {1, static_cast<int64_t>(n)});
   ops::softmax(*backend_, {}, {.x = row, .y = row});
+  backend_->Synchronize({});
   // Inverse of the cumulative distribution in the order the stages left, against the sum as computed, so that rounding
   // cannot run off the end.
   double total = 0;
-  for (const float p : probabilities_) total += p;
+  for (const float p : probabilities) total += p;
   double left = static_cast<double>(Philox(params.seed).Uniform(static_cast<uint64_t>(pos))) * total;
   for (size_t i = 0; i < n; ++i) {
-    left -= probabilities_[i];
+    left -= probabilities[i];
     if (left < 0) return state_.candidates[i].id;
   }
   return state_.candidates[n - 1].id;

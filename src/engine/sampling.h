@@ -10,6 +10,7 @@
 #include "base/ids.h"
 #include "base/status.h"
 #include "ops/backend.h"
+#include "tensor/buffer.h"
 
 namespace nosa::engine {
 
@@ -62,14 +63,14 @@ const std::vector<std::unique_ptr<SamplingStage>>& SamplingStages();
 class Sampler {
  public:
   explicit Sampler(ops::Backend* backend) : backend_(backend) {}
-  // logits [vocab] f32, not changed.
+  // logits [vocab] f32, not changed; where the backend and the host can address them.
   TokenId Sample(std::span<const float> logits, const SamplingParams& params, std::span<const TokenId> context,
                  TokenPos pos);
 
  private:
   ops::Backend* backend_;
   SamplingState state_;
-  std::vector<float> probabilities_;
+  Buffer scratch_;  // one id or the candidates' probabilities
 };
 
 }  // namespace nosa::engine

@@ -31,7 +31,7 @@ Result<std::unique_ptr<ColdStore>> ColdStore::Create(const BlockLayout& layout, 
   store->frame_bytes_ = RoundUp(layout.BlockBytes(), 64);
   NOSA_ASSIGN_OR_RETURN(store->buffers_,
                         backend->Allocate(kWriteBuffers * store->page_bytes_ + kReadBuffers * store->record_bytes_,
-                                          backend->compute_memory()));
+                                          backend->shared_memory()));
   for (int i = 0; i < kWriteBuffers; ++i) store->free_write_buffers_.push_back(i);
   for (int i = 0; i < kReadBuffers; ++i) store->free_read_buffers_.push_back(kWriteBuffers + i);
   return store;

@@ -9,6 +9,7 @@ namespace nosa::kv {
 
 BlockFetch::~BlockFetch() {
   while (loading_ > 0) store_.PollCold(true);
+  if (std::find(states_.begin(), states_.end(), State::kOut) != states_.end()) store_.backend_->Synchronize({});
   for (size_t i = 0; i < states_.size(); ++i) {
     if (states_[i] == State::kReady || states_[i] == State::kOut) LaneOf(static_cast<int32_t>(i)).Unpin(slots_[i]);
   }
@@ -160,6 +161,8 @@ const std::byte* BlockFetch::Block(int32_t want) const {
 }
 
 void BlockFetch::Release(std::span<const int32_t> wants) {
+  // What is read into the slots next must not meet ops that still read them.
+  if (store_.cold_ && !wants.empty()) store_.backend_->Synchronize({});
   for (const int32_t want : wants) {
     const size_t i = static_cast<size_t>(want);
     NOSA_DCHECK(states_[i] == State::kOut, "want {} is released twice", want);

@@ -42,6 +42,7 @@ class BlockFetch {
 
   // The block of a want that was handed out and not released.
   const std::byte* Block(int32_t want) const;
+  // The caller reads the wants no longer; ops on stream 0 that were given them are waited for.
   void Release(std::span<const int32_t> wants);
 
  private:

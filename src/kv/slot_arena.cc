@@ -1,5 +1,7 @@
 #include "kv/slot_arena.h"
 
+#include <algorithm>
+
 #include "base/check.h"
 
 namespace nosa::kv {
@@ -9,13 +11,9 @@ SlotArena::~SlotArena() { budget_->Release(in_use_ * frame_bytes_); }
 std::byte* SlotArena::Allocate() {
   if (!budget_->TryCharge(frame_bytes_)) return nullptr;
   if (free_.empty()) {
-    // Slabs are large enough to be mapped: their pages take memory only once a frame is used, so a slab that
-    // is half in use costs half.
-    constexpr size_t kSlabBytes = 4 << 20;
-    const size_t frames = std::max<size_t>(1, kSlabBytes / frame_bytes_);
-    Result<Buffer> slab = backend_->Allocate(frames * frame_bytes_, backend_->compute_memory());
+    Result<Buffer> slab = backend_->Allocate(FramesOfNextSlab() * frame_bytes_, backend_->shared_memory());
     NOSA_CHECK(slab.ok(), "{}", slab.status().ToString());
-    for (size_t i = frames; i-- > 0;) free_.push_back(slab->data() + i * frame_bytes_);
+    for (size_t i = slab->size() / frame_bytes_; i-- > 0;) free_.push_back(slab->data() + i * frame_bytes_);
     slabs_.push_back(std::move(slab).value());
   }
   std::byte* frame = free_.back();
@@ -24,8 +22,20 @@ std::byte* SlotArena::Allocate() {
   return frame;
 }
 
+size_t SlotArena::FramesOfNextSlab() const {
+  // Pageable slabs are large enough to be mapped: their pages take memory only once a frame is used, so a slab that is
+  // half in use costs half.
+  constexpr size_t kPageableSlabBytes = 4 << 20;
+  if (backend_->shared_memory() == MemoryKind::kHost) return std::max<size_t>(1, kPageableSlabBytes / frame_bytes_);
+  // Pinned memory is taken at once, and pinning it costs a call to the driver: large slabs, but no larger than what the
+  // budget has left (one frame of it is charged already).
+  constexpr size_t kPinnedSlabBytes = 32 << 20;
+  const uint64_t left = budget_->left() / frame_bytes_;
+  return std::max<size_t>(1, static_cast<size_t>(std::min<uint64_t>(left + 1, kPinnedSlabBytes / frame_bytes_)));
+}
+
 void SlotArena::Free(std::byte* frame) {
-  if (backend_->compute_memory() == MemoryKind::kHost) DiscardHostPages({frame, frame_bytes_});
+  if (backend_->shared_memory() == MemoryKind::kHost) DiscardHostPages({frame, frame_bytes_});
   free_.push_back(frame);
   --in_use_;
   budget_->Release(frame_bytes_);

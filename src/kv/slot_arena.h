@@ -10,7 +10,7 @@
 
 namespace nosa::kv {
 
-// Not thread-safe. Frames come from the backend, so that a device can read them.
+// Not thread-safe. Frames are the backend's shared memory: a device reads them, the host and disks write them.
 class SlotArena {
  public:
   // `budget` and `backend` outlive the arena. frame_bytes: a multiple of the tier's alignment.
@@ -22,11 +22,14 @@ class SlotArena {
 
   // nullptr when the budget has no room for one more frame.
   std::byte* Allocate();
-  // The frame's memory goes back to the system, so that whoever is given its budget can have it.
+  // The frame's memory goes back to the system, so that whoever is given its budget can have it (pinned memory stays
+  // with the arena).
   void Free(std::byte* frame);
   size_t frame_bytes() const { return frame_bytes_; }
 
  private:
+  size_t FramesOfNextSlab() const;
+
   size_t frame_bytes_;
   HostBudget* budget_;
   ops::Backend* backend_;

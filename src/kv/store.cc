@@ -149,6 +149,7 @@ Result<SeqId> KvStore::Open(const SequenceNeeds& needs) {
 void KvStore::Close(SeqId seq) {
   Sequence& sequence = At(seq);
   NOSA_CHECK(sequence.open, "sequence {} is closed twice", seq.value);
+  backend_->Synchronize({});
   while (cold_ && cold_->in_flight() > 0) PollCold(true);
   for (PageId page : sequence.pages) Unref(page);
   for (int staging : sequence.staged) free_staging_.push_back(staging);
@@ -162,7 +163,7 @@ void KvStore::Close(SeqId seq) {
 }
 
 Status KvStore::AddStaging() {
-  NOSA_ASSIGN_OR_RETURN(Buffer buffer, backend_->Allocate(staging_bytes_, backend_->compute_memory()));
+  NOSA_ASSIGN_OR_RETURN(Buffer buffer, backend_->Allocate(staging_bytes_, backend_->shared_memory()));
   if (free_buffers_.empty()) {
     staging_.push_back(std::move(buffer));
     free_staging_.push_back(static_cast<int>(staging_.size()) - 1);
@@ -227,6 +228,9 @@ void KvStore::CommitAppend(SeqId seq) {
   sequence.length += sequence.appending;
   sequence.appending = 0;
   const size_t full = static_cast<size_t>(sequence.length / options_.layout.block_size);
+  if (sequence.pages.size() == full) return;
+  // The rows were written by ops, and frames that make room may still be read by some.
+  backend_->Synchronize({});
   while (sequence.pages.size() < full) Seal(sequence, seq);
 }
 
@@ -339,6 +343,7 @@ Result<int> KvStore::ReloadTail(PageId page) {
 Status KvStore::Truncate(SeqId seq, int tokens) {
   Sequence& sequence = At(seq);
   NOSA_CHECK(tokens >= 0 && tokens <= sequence.length, "truncation to {} of {} tokens", tokens, sequence.length);
+  backend_->Synchronize({});
   const size_t full = static_cast<size_t>(tokens / options_.layout.block_size);
   const auto drop_staged = [&](size_t keep) {
     while (sequence.staged.size() > keep) {

@@ -33,7 +33,7 @@ struct StoreOptions {
 // What one sequence will need at most.
 struct SequenceNeeds {
   int max_tokens = 0;
-  uint64_t side_bytes = 0;  // memory of the attention for its summaries, part of the fastest tier's budget
+  uint64_t side_bytes = 0;  // memory of the attention for its summaries, part of the host budget if it lies there
 };
 
 struct StoreStats {
@@ -51,8 +51,9 @@ struct StoreStats {
 class BlockFetch;
 
 // One caller thread. Sequences are opened (admitted) under the budgets or refused; after that, no call runs out of
-// memory. Blocks are written once, through BeginAppend / Row / CommitAppend; full ones are sealed, go to the cold tier
-// at once, and are read back through BlockFetch (kv/fetch.h).
+// memory. Ops work on its memory on stream 0; where the host or a disk touches what they may still use, it waits for
+// that stream. Blocks are written once, through BeginAppend / Row / CommitAppend; full ones are sealed, go to the cold
+// tier at once, and are read back through BlockFetch (kv/fetch.h).
 class KvStore {
  public:
   // `backend` outlives the store. kResourceExhausted says the smallest budget for one minimal sequence.
@@ -73,7 +74,7 @@ class KvStore {
 
   int length(SeqId seq) const { return At(seq).length; }
   int max_tokens(SeqId seq) const { return At(seq).needs.max_tokens; }
-  // side_bytes of zeroed memory, the caller's until Close.
+  // side_bytes of zeroed compute memory of the backend, the caller's until Close: not for the host to look into.
   MutableBytes side(SeqId seq) { return At(seq).side.span(); }
   int sealed_blocks(SeqId seq) const { return static_cast<int>(At(seq).pages.size()); }
   PageId page(SeqId seq, BlockId block) const { return At(seq).pages[static_cast<size_t>(block.value)]; }
@@ -83,6 +84,7 @@ class KvStore {
   // tokens) may then be written; nothing counts until CommitAppend. A second BeginAppend without a commit starts over.
   // Fails with what an earlier write to the cold tier failed with.
   Status BeginAppend(SeqId seq, int tokens);
+  // In the backend's shared memory, as all blocks here.
   ops::KvRow Row(SeqId seq, int lane, TokenPos pos);
   // A block that is not sealed: the tail or one being appended. [layout().BlockBytes()]
   const std::byte* OpenBlock(SeqId seq, int lane, BlockId block) const;
@@ -143,7 +145,10 @@ class KvStore {
   uint64_t SlotBytesForAll(int64_t slots_per_lane) const;
   // Of a store without sequences: staging pages of one append, codec buffers.
   uint64_t BaseBytes() const;
-  uint64_t SequenceBytes(const SequenceNeeds& needs) const { return needs.side_bytes + staging_bytes_; }
+  // Of the host budget; summaries that lie on a device are that device's.
+  uint64_t SequenceBytes(const SequenceNeeds& needs) const {
+    return staging_bytes_ + (HostAddressable(backend_->compute_memory()) ? needs.side_bytes : 0);
+  }
   int64_t BlocksOf(const SequenceNeeds& needs) const { return options_.layout.Blocks(needs.max_tokens); }
   // Slots per lane that the budget has room for beside what is charged for other things.
   int64_t Quota() const;

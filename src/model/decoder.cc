@@ -10,11 +10,7 @@ namespace nosa::model {
 TensorView Workspace::Get(int slot, Shape shape) {
   const size_t i = static_cast<size_t>(slot), bytes = static_cast<size_t>(shape.elements()) * sizeof(float);
   if (i >= buffers_.size()) buffers_.resize(i + 1);
-  if (buffers_[i].size() < bytes) {
-    Result<Buffer> grown = backend_->Allocate(bytes, backend_->compute_memory());
-    NOSA_CHECK(grown.ok(), "{}", grown.status().ToString());
-    buffers_[i] = std::move(grown).value();
-  }
+  ops::Grow(*backend_, bytes, backend_->compute_memory(), &buffers_[i]);
   return TensorView(buffers_[i].data(), DType::kF32, shape);
 }
 

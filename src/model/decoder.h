@@ -15,13 +15,14 @@
 namespace nosa::model {
 
 // Slots of a workspace: the model's own, and the first of a family's.
-inline constexpr int kHiddenSlot = 0, kFirstFamilySlot = 1;
+inline constexpr int kHiddenSlot = 0, kLogitsSlot = 1, kFirstFamilySlot = 2;
 
 // Memory for intermediate results, kept from call to call. One per caller thread.
 class Workspace {
  public:
   explicit Workspace(ops::Backend* backend) : backend_(backend) {}
-  // A packed f32 view; contents unspecified. The same `slot` gives the same memory, grown when needed.
+  // A packed f32 view in compute memory; contents unspecified. The same `slot` gives the same memory, grown when
+  // needed.
   TensorView Get(int slot, Shape shape);
 
  private:
@@ -46,7 +47,7 @@ class Decoder {
   virtual void Embed(const ForwardCall& call, std::span<const TokenId> tokens, TensorView x) const = 0;
   // x through layers [begin, end), in place. Fails as attention::AttentionRunner::Run.
   virtual Status RunLayers(const ForwardCall& call, int begin, int end, TensorView x) const = 0;
-  // logits[i] = head(norm(x[i])) for the rows given, [R, vocab] f32.
+  // logits[i] = head(norm(x[i])) for the rows given, [R, vocab] f32 in compute memory.
   virtual void Head(const ForwardCall& call, ConstTensorView x, TensorView logits) const = 0;
 };
 

@@ -54,12 +54,12 @@ Result<std::shared_ptr<const Model>> Model::Load(const std::filesystem::path& di
   NOSA_ASSIGN_OR_RETURN(const std::shared_ptr<const io::Safetensors> checkpoint,
                         io::Safetensors::OpenDirectory(directory));
   NOSA_RETURN_IF_ERROR(schema::ValidateTensors(*checkpoint, &config));
-  return Make(std::move(config), MakeCheckpointSource(checkpoint), options);
+  return Make(std::move(config), MakeCheckpointSource(checkpoint, options.backend), options);
 }
 
 Result<std::shared_ptr<const Model>> Model::Random(std::string_view shape, const LoadOptions& options) {
   NOSA_ASSIGN_OR_RETURN(schema::ModelConfig config, RandomConfig(shape));
-  std::shared_ptr<WeightSource> weights = MakeRandomSource(config, 1);
+  std::shared_ptr<WeightSource> weights = MakeRandomSource(config, 1, options.backend);
   return Make(std::move(config), std::move(weights), options);
 }
 
@@ -92,7 +92,15 @@ Status Model::Forward(const ForwardCall& call, std::span<const TokenId> tokens, 
   const TensorView x = call.workspace->Get(kHiddenSlot, {rows, config_.hidden_size});
   decoder_->Embed(call, tokens, x);
   NOSA_RETURN_IF_ERROR(decoder_->RunLayers(call, 0, decoder_->layers(), x));
-  if (!logits.empty()) decoder_->Head(call, x.Rows(rows - logits.rows(), logits.rows()), logits);
+  if (logits.empty()) return Status::Ok();
+  const bool in_place = HostAddressable(call.backend->compute_memory());
+  const TensorView y = in_place ? logits : call.workspace->Get(kLogitsSlot, logits.shape());
+  decoder_->Head(call, x.Rows(rows - logits.rows(), logits.rows()), y);
+  if (!in_place) {
+    NOSA_CHECK(logits.packed(), "logits {} are to be copied into rows {} apart", logits.shape().ToString(),
+               logits.row_stride());
+    call.backend->Copy(logits.bytes(), y.bytes(), static_cast<size_t>(y.shape().elements()) * sizeof(float), {});
+  }
   return Status::Ok();
 }
 

@@ -23,6 +23,9 @@ struct SparseOverrides {
 struct LoadOptions {
   std::optional<DType> dtype;  // of weights and cache, kF32 or kBF16; default: the checkpoint's
   SparseOverrides sparse = {};
+  // Whose compute memory the weights lie in; outlives the model. Null: host memory, where a checkpoint's own type is
+  // used in place.
+  ops::Backend* backend = nullptr;
 };
 
 class Model {
@@ -48,10 +51,13 @@ class Model {
   int MinSlotsPerLane() const;
   // Hash of what cached bytes depend on: weights, dtype, layout.
   uint64_t binding() const { return binding_; }
+  // Bytes of weights in RAM, beside a mapped checkpoint, and on a device.
   uint64_t copied_weight_bytes() const { return weights_->copied_bytes(); }
+  uint64_t device_weight_bytes() const { return weights_->device_bytes(); }
 
   // One pass over the rows of `call.batch`, whose tokens are given; the sequences have had BeginAppend.
-  // logits [n, vocab] f32 are those of the last n rows; empty: none. Commits nothing: the caller does.
+  // logits [n, vocab] f32, packed, in memory the host may read once stream 0 was waited for, are those of the last n
+  // rows; empty: none. Commits nothing: the caller does.
   // Fails as attention::AttentionRunner::Run.
   Status Forward(const ForwardCall& call, std::span<const TokenId> tokens, TensorView logits) const;
 

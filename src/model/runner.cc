@@ -27,6 +27,7 @@ Status Runner::Forward(std::span<const PassRows> rows, bool prefill, TensorView 
   const ForwardCall call = {backend_, attention_.get(), &workspace_, {segments, positions, prefill, record}};
   NOSA_RETURN_IF_ERROR(model_->Forward(call, tokens, logits));
   for (const PassRows& part : rows) store_->CommitAppend(part.seq);
+  if (!logits.empty()) backend_->Synchronize({});
   return Status::Ok();
 }
 

@@ -30,10 +30,10 @@ class Runner {
                                                 kv::KvStore* store, ops::Backend* backend);
 
   // One pass that appends the rows to their sequences: all of them, or none when it fails. `prefill`: a prompt chunk,
-  // else single steps of many sequences, in which no sequence's bits depend on the others. logits [n, vocab] f32: of
-  // the last n rows. `record`, when not null, gets the selection of every row.
-  // kDataLoss, kIo or kResourceExhausted from the cold tier: call Restore on every sequence of the pass before the next
-  // one.
+  // else single steps of many sequences, in which no sequence's bits depend on the others. logits [n, vocab] f32, in
+  // shared memory of the backend: of the last n rows, there on return. `record`, when not null, gets the selection of
+  // every row. kDataLoss, kIo or kResourceExhausted from the cold tier: call Restore on every sequence of the pass
+  // before the next one.
   Status Forward(std::span<const PassRows> rows, bool prefill, TensorView logits, SelectionRecord* record = nullptr);
 
   // After a sequence was truncated or a pass with it failed: makes its summaries fit its length again. Fails as

@@ -7,6 +7,7 @@
 
 #include "base/status.h"
 #include "io/safetensors.h"
+#include "ops/backend.h"
 #include "schema/model_config.h"
 #include "tensor/buffer.h"
 #include "tensor/view.h"
@@ -23,15 +24,22 @@ class WeightSource {
   virtual Result<ConstTensorView> Get(std::string_view name, const Shape& shape, DType dtype) = 0;
   // Tells sources apart, for binding cached KV to them.
   virtual uint64_t fingerprint() const = 0;
-  // Bytes of copies this source made; mapped tensors cost none.
+  // Bytes of copies this source made in RAM; mapped tensors cost none.
   virtual uint64_t copied_bytes() const = 0;
+  // Bytes of its tensors in device memory.
+  virtual uint64_t device_bytes() const = 0;
 };
 
-// Tensors of a mapped checkpoint: used in place when their type is the one asked for, converted once otherwise.
-std::unique_ptr<WeightSource> MakeCheckpointSource(std::shared_ptr<const io::Safetensors> checkpoint);
+// Both kinds put tensors into compute memory of `backend`, which outlives the source (kResourceExhausted with sizes
+// when they do not fit); null: host memory.
+
+// Tensors of a mapped checkpoint: on the host used in place when their type is the one asked for, converted once
+// otherwise.
+std::unique_ptr<WeightSource> MakeCheckpointSource(std::shared_ptr<const io::Safetensors> checkpoint,
+                                                   ops::Backend* backend);
 
 // Reproducible random tensors, scaled so that activations keep their size. For speed measurements, where no trained
 // model of the shape is at hand.
-std::unique_ptr<WeightSource> MakeRandomSource(const schema::ModelConfig& config, uint64_t seed);
+std::unique_ptr<WeightSource> MakeRandomSource(const schema::ModelConfig& config, uint64_t seed, ops::Backend* backend);
 
 }  // namespace nosa::model

@@ -7,6 +7,7 @@
 #include <string>
 #include <string_view>
 
+#include "base/check.h"
 #include "base/status.h"
 #include "tensor/buffer.h"
 
@@ -92,8 +93,21 @@ class Backend {
   virtual Result<std::unique_ptr<Graph>> EndGraph(Stream) { return Unimplemented("{} records no graphs", name()); }
   virtual void Run(Graph&, Stream) {}
 
+  // After each op was given to `stream`: where a backend that is asked to can wait, so that errors show where they were
+  // made.
+  virtual void AfterOp(std::string_view, Stream) {}
+
   // Threads for host-side loops; never null on the CPU backends.
   virtual ThreadPool* pool() { return nullptr; }
 };
+
+// Makes `buffer` at least `bytes` long; what it held is lost when it grows. For intermediate results, which callers
+// size before they admit work: ends the program when there is no memory.
+inline void Grow(Backend& backend, size_t bytes, MemoryKind kind, Buffer* buffer) {
+  if (buffer->size() >= bytes) return;
+  Result<Buffer> grown = backend.Allocate(bytes, kind);
+  NOSA_CHECK(grown.ok(), "{}", grown.status().ToString());
+  *buffer = std::move(grown).value();
+}
 
 }  // namespace nosa::ops

@@ -13,6 +13,7 @@ namespace nosa::ops {
   inline void name(Backend& backend, Stream stream, const Args& args) {   \
     Check(args);                                                          \
     backend.table().name(backend, stream, args);                          \
+    backend.AfterOp(#name, stream);                                       \
   }
 #include "ops/ops.def"
 #undef NOSA_OP

@@ -16,6 +16,8 @@ enum class MemoryKind : uint8_t {
   kDevice,  // not addressable by the host
 };
 
+constexpr bool HostAddressable(MemoryKind kind) { return kind != MemoryKind::kDevice; }
+
 // Move-only. Frees on destruction. Not thread-safe.
 class Buffer {
  public:

@@ -39,11 +39,16 @@ class UsageTest(ProgramTest):
             (r"--kv-host: expected a size such as 512MiB.*, found \"lots\"", (*good, "--kv-host", "lots")),
             (r"--kv-disk: .*found \"/tmp:10XB\"|found \"10XB\"", (*good, "--kv-disk", "/tmp:10XB")),
             (r"--kv-direct: expected on or off, found \"maybe\"", (*good, "--kv-direct", "maybe")),
-            (r"--backend cuda is not built in", (*good, "--backend", "cuda")),
             (r"--kv-device needs --backend cuda", (*good, "--kv-device", "1GiB")),
+            (r"--gpu-memory needs --backend cuda", (*good, "--gpu-memory", "1GiB")),
         ):
             with self.subTest(args=args):
                 self.fail_with(2, pattern, "generate", *args)
+        # Not in this build: wrong usage. Without a GPU: the sentence says why. With one it works.
+        cuda = (*good, "--backend", "cuda", "--max-tokens", 1)
+        code = run("generate", *cuda).returncode
+        if code != 0:
+            self.fail_with(code, {2: r"--backend cuda is not built in", 1: r"--backend cuda: .+"}[code], "generate", *cuda)
         self.fail_with(2, r"--stop: expected text", "generate", *good, "--stop", "")
         self.fail_with(2, r"--out is required", "trace", "--model", MODEL, "--ids", "x.json")
 

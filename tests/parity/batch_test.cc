@@ -16,12 +16,20 @@ std::vector<Request> MixedRequests() {
   return requests;
 }
 
-TEST(Batch, TogetherAsAlone) {
-  const Rig alone = MakeRig({});
+class BatchTest : public testing::TestWithParam<std::string> {};
+
+TEST_P(BatchTest, TogetherAsAlone) {
+  if (const std::string why = WhyNot(GetParam()); !why.empty()) GTEST_SKIP() << why;
+  const auto make = [] {
+    RigOptions options;
+    options.backend = GetParam();
+    return MakeRig(std::move(options));
+  };
+  const Rig alone = make();
   std::vector<Outcome> expected;
   for (Request& request : MixedRequests()) expected.push_back(RunRequest(*alone.engine, std::move(request)));
 
-  const Rig rig = MakeRig({});
+  const Rig rig = make();
   std::vector<RequestId> ids;
   std::vector<Event> events;
   // They join at different times: one every third step.
@@ -36,6 +44,9 @@ TEST(Batch, TogetherAsAlone) {
     rig.engine->Release(ids[i]);
   }
 }
+
+INSTANTIATE_TEST_SUITE_P(Backends, BatchTest, testing::Values("cpu", "cuda"),
+                         [](const auto& info) { return info.param; });
 
 TEST(Batch, CancellingOneLeavesTheOthersAlone) {
   const Rig alone = MakeRig({});

@@ -10,10 +10,11 @@ namespace {
 
 constexpr int kPositions = 8;
 
-Outcome RunGolden(DType dtype, const std::string& attention) {
+Outcome RunGolden(DType dtype, const std::string& attention, const std::string& backend = "cpu") {
   const auto goldens = *io::Safetensors::OpenFile(DemoModel() + "/goldens.safetensors");
   const ConstTensorView prompt = *goldens->Get("70.prompt");
   RigOptions options;
+  options.backend = backend;
   options.load.dtype = dtype;
   options.engine.attention.selector = attention;
   const Rig rig = MakeRig(std::move(options));
@@ -59,10 +60,13 @@ Moments Measure(const Outcome& f32, const Outcome& bf16) {
 //    the cached k and the cached v. Each moves its branch by kUnit; a branch is at most about as large as the stream it
 //    is added to; shares in no particular direction add as squares: sqrt(6 layers + 1). Branches are smaller than the
 //    stream, which leaves room for what is not independent.
-TEST(Bf16, LogitsMoveAsTheRoundingSays) {
+class Bf16Test : public testing::TestWithParam<std::string> {};
+
+TEST_P(Bf16Test, LogitsMoveAsTheRoundingSays) {
+  if (const std::string why = WhyNot(GetParam()); !why.empty()) GTEST_SKIP() << why;
   const double kUnit = 0x1p-8 / std::sqrt(3.0) / std::sqrt(7.0 / 3.0);
   for (const std::string attention : {"nosa", "full"}) {
-    const Outcome f32 = RunGolden(DType::kF32, attention), bf16 = RunGolden(DType::kBF16, attention);
+    const Outcome f32 = RunGolden(DType::kF32, attention), bf16 = RunGolden(DType::kBF16, attention, GetParam());
     ASSERT_EQ(f32.logits.size(), static_cast<size_t>(kPositions));
     const Moments m = Measure(f32, bf16);
     const double floor = kUnit * m.spread, ceiling = std::sqrt(6.0 * 8 + 1) * kUnit * m.spread;
@@ -75,6 +79,9 @@ TEST(Bf16, LogitsMoveAsTheRoundingSays) {
     EXPECT_GE(m.worst, 2 * floor);
   }
 }
+
+INSTANTIATE_TEST_SUITE_P(Backends, Bf16Test, testing::Values("cpu", "cuda"),
+                         [](const auto& info) { return info.param; });
 
 }  // namespace
 }  // namespace nosa::engine

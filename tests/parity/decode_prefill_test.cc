@@ -9,29 +9,37 @@
 namespace nosa::engine {
 namespace {
 
-constexpr int kGenerated = 300;
+struct DecodePrefillCase {
+  std::string backend;
+  int generated;
+};
 
-TEST(DecodeEqualsPrefill, ThreeHundredTokens) {
+class DecodeEqualsPrefill : public testing::TestWithParam<DecodePrefillCase> {};
+
+TEST_P(DecodeEqualsPrefill, SameBlocksAndLogits) {
+  if (const std::string why = WhyNot(GetParam().backend); !why.empty()) GTEST_SKIP() << why;
+  const int generated = GetParam().generated;
   const auto goldens = *io::Safetensors::OpenFile(DemoModel() + "/goldens.safetensors");
   const ConstTensorView view = *goldens->Get("2500.prompt");
   std::vector<TokenId> tokens(view.row<TokenId>(0), view.row<TokenId>(0) + view.shape().elements());
   const int prompt = static_cast<int>(tokens.size());
 
-  const auto backend = cpu::MakeCpuBackend(2);
-  const auto model = *model::Model::Load(DemoModel(), {.dtype = DType::kF32});
+  const auto backend = MakeBackend(GetParam().backend, 2);
+  const auto model = *model::Model::Load(DemoModel(), {.dtype = DType::kF32, .backend = backend.get()});
   auto store = *kv::KvStore::Create({.layout = model->block_layout(), .max_append_tokens = 4096}, backend.get());
   auto runner = *model::Runner::Create(model, {}, store.get(), backend.get());
   const int vocab = model->config().vocab_size;
-  Buffer logits_buffer = Buffer::Host(static_cast<size_t>(kGenerated) * static_cast<size_t>(vocab) * sizeof(float));
+  const size_t bytes = static_cast<size_t>(generated) * static_cast<size_t>(vocab) * sizeof(float);
+  const Buffer logits_buffer = *backend->Allocate(bytes, backend->shared_memory());
   const auto logits = [&](int rows) { return TensorView(logits_buffer.data(), DType::kF32, {rows, vocab}); };
 
   // One at a time.
-  const SeqId stepped = *store->Open(model->SequenceNeeds(prompt + kGenerated));
+  const SeqId stepped = *store->Open(model->SequenceNeeds(prompt + generated));
   model::PassRows rows = {stepped, tokens};
   ASSERT_TRUE(runner->Forward({&rows, 1}, true, logits(1)).ok());
   std::vector<std::vector<float>> step_logits;
   std::vector<model::SelectionRecord> step_selections;
-  for (int i = 0; i < kGenerated; ++i) {
+  for (int i = 0; i < generated; ++i) {
     const float* last = logits_buffer.as<float>();
     tokens.push_back(static_cast<TokenId>(std::max_element(last, last + vocab) - last));
     rows = {stepped, {tokens.data() + tokens.size() - 1, 1}};
@@ -40,14 +48,14 @@ TEST(DecodeEqualsPrefill, ThreeHundredTokens) {
   }
 
   // All at once.
-  const SeqId whole = *store->Open(model->SequenceNeeds(prompt + kGenerated));
+  const SeqId whole = *store->Open(model->SequenceNeeds(prompt + generated));
   rows = {whole, tokens};
   model::SelectionRecord record;
-  ASSERT_TRUE(runner->Forward({&rows, 1}, true, logits(kGenerated), &record).ok());
+  ASSERT_TRUE(runner->Forward({&rows, 1}, true, logits(generated), &record).ok());
 
   double worst = 0;
   int different = 0, compared = 0;
-  for (int i = 0; i < kGenerated; ++i) {
+  for (int i = 0; i < generated; ++i) {
     const float* expected = logits_buffer.as<float>() + static_cast<size_t>(i) * static_cast<size_t>(vocab);
     for (int t = 0; t < vocab; ++t)
       worst =
@@ -69,6 +77,10 @@ TEST(DecodeEqualsPrefill, ThreeHundredTokens) {
   EXPECT_EQ(different, 0);
   EXPECT_LT(worst, 2e-3);
 }
+
+INSTANTIATE_TEST_SUITE_P(Backends, DecodeEqualsPrefill,
+                         testing::Values(DecodePrefillCase{"cpu", 300}, DecodePrefillCase{"cuda", 100}),
+                         [](const auto& info) { return info.param.backend; });
 
 }  // namespace
 }  // namespace nosa::engine

@@ -12,6 +12,7 @@
 #include "base/rng.h"
 #include "engine/engine.h"
 #include "ops/reference/reference_backend.h"
+#include "tests/cuda_device.h"
 
 namespace nosa::engine {
 
@@ -19,19 +20,28 @@ inline std::string DemoModel() { return NOSA_SOURCE_DIR "/models/nosa-21m"; }
 
 // A backend, a model and an engine, in the order of their lives.
 struct Rig {
-  std::unique_ptr<ops::Backend> backend;
+  std::shared_ptr<ops::Backend> backend;
   std::shared_ptr<const model::Model> model;
   std::unique_ptr<Engine> engine;
 };
 
-inline std::unique_ptr<ops::Backend> MakeBackend(const std::string& name, int threads) {
-  return name == "reference" ? ops::reference::MakeReferenceBackend() : cpu::MakeCpuBackend(threads);
+inline std::shared_ptr<ops::Backend> MakeBackend(const std::string& name, int threads) {
+  if (name == "cuda") return CudaForTests(false).value();
+  if (name == "reference") return ops::reference::MakeReferenceBackend();
+  return cpu::MakeCpuBackend(threads);
+}
+
+// Why a test on this backend cannot run here; empty: it can.
+inline std::string WhyNot(const std::string& backend) {
+  if (backend != "cuda") return "";
+  const auto cuda = CudaForTests(false);
+  return cuda.ok() ? "" : "not tested on a GPU: " + std::string(cuda.status().message());
 }
 
 struct RigOptions {
   std::string model = DemoModel();
   std::string backend = "cpu";
-  int threads = 2;
+  int threads = 2;         // of the processors
   bool tokenizer = false;  // with the model's tokenizer: answers have text
   model::LoadOptions load;
   EngineOptions engine;
@@ -40,6 +50,7 @@ struct RigOptions {
 inline Rig MakeRig(RigOptions options) {
   Rig rig;
   rig.backend = MakeBackend(options.backend, options.threads);
+  options.load.backend = rig.backend.get();
   auto model = model::Model::Open(options.model, options.load);
   EXPECT_TRUE(model.ok()) << model.status().ToString();
   rig.model = *model;

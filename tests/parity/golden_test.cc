@@ -10,6 +10,7 @@ namespace {
 struct GoldenCase {
   std::string prompt;     // "70" or "2500"
   std::string attention;  // "nosa" or "full"
+  std::string backend = "cpu";
 };
 
 class GoldenTest : public testing::TestWithParam<GoldenCase> {
@@ -28,7 +29,9 @@ class GoldenTest : public testing::TestWithParam<GoldenCase> {
 };
 
 TEST_P(GoldenTest, F32MatchesLogitsSelectionAndGreedyTokens) {
+  if (const std::string why = WhyNot(GetParam().backend); !why.empty()) GTEST_SKIP() << why;
   RigOptions options;
+  options.backend = GetParam().backend;
   options.load.dtype = DType::kF32;
   options.engine.attention.selector = GetParam().attention;
   const Rig rig = MakeRig(std::move(options));
@@ -65,8 +68,12 @@ TEST_P(GoldenTest, F32MatchesLogitsSelectionAndGreedyTokens) {
 
 INSTANTIATE_TEST_SUITE_P(Goldens, GoldenTest,
                          testing::Values(GoldenCase{"70", "nosa"}, GoldenCase{"70", "full"}, GoldenCase{"2500", "nosa"},
-                                         GoldenCase{"2500", "full"}),
-                         [](const auto& info) { return info.param.prompt + "_" + info.param.attention; });
+                                         GoldenCase{"2500", "full"}, GoldenCase{"70", "nosa", "cuda"},
+                                         GoldenCase{"70", "full", "cuda"}, GoldenCase{"2500", "nosa", "cuda"},
+                                         GoldenCase{"2500", "full", "cuda"}),
+                         [](const auto& info) {
+                           return info.param.prompt + "_" + info.param.attention + "_" + info.param.backend;
+                         });
 
 }  // namespace
 }  // namespace nosa::engine

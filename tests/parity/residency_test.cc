@@ -30,8 +30,9 @@ std::unique_ptr<kv::Tier> Cold(const std::string& name, io::AsyncBackend io = io
 
 // The smallest budget the long request is admitted under with this tier below (frames are as large as the tier's
 // alignment makes them).
-uint64_t SmallestBudget(std::unique_ptr<kv::Tier> cold = Cold("memory")) {
+uint64_t SmallestBudget(std::unique_ptr<kv::Tier> cold = Cold("memory"), const std::string& backend = "cpu") {
   RigOptions options;
+  options.backend = backend;
   options.engine.cold = std::move(cold);
   const Rig rig = MakeRig(std::move(options));
   const kv::SequenceNeeds needs = rig.model->SequenceNeeds(static_cast<int>(LongPrompt().size()) + kAnswer);
@@ -45,6 +46,7 @@ struct ResidencyCase {
   io::AsyncBackend io = io::AsyncBackend::kAuto;
   bool direct = true;
   std::string policy = "importance-lru";
+  std::string backend = "cpu";
 };
 
 std::ostream& operator<<(std::ostream& out, const ResidencyCase& c) { return out << c.name; }
@@ -53,15 +55,18 @@ class ResidencyTest : public testing::TestWithParam<ResidencyCase> {};
 
 TEST_P(ResidencyTest, SameTokensAndFingerprintAsInRam) {
   const ResidencyCase& c = GetParam();
-  const uint64_t smallest = SmallestBudget(Cold(c.tier, c.io, c.direct));
-  for (const int threads : {1, 2}) {
+  if (const std::string why = WhyNot(c.backend); !why.empty()) GTEST_SKIP() << why;
+  const uint64_t smallest = SmallestBudget(Cold(c.tier, c.io, c.direct), c.backend);
+  for (const int threads : c.backend == "cpu" ? std::vector<int>{1, 2} : std::vector<int>{1}) {
     RigOptions resident;
+    resident.backend = c.backend;
     resident.threads = threads;
     const Rig in_ram = MakeRig(std::move(resident));
     const Outcome expected = RunRequest(*in_ram.engine, LongRequest());
     EXPECT_EQ(in_ram.engine->stats().kv.blocks_fetched, 0u);
 
     RigOptions options;
+    options.backend = c.backend;
     options.threads = threads;
     options.engine.host_budget_bytes = static_cast<uint64_t>(static_cast<double>(smallest) * c.budget_factor);
     options.engine.kv_policy = c.policy;
@@ -81,10 +86,13 @@ TEST_P(ResidencyTest, SameTokensAndFingerprintAsInRam) {
 
 INSTANTIATE_TEST_SUITE_P(
     Tiers, ResidencyTest,
-    testing::Values(ResidencyCase{"smallest_disk_uring", "disk", 1.0, io::AsyncBackend::kAuto},
-                    ResidencyCase{"smallest_disk_threads", "disk", 1.0, io::AsyncBackend::kThreads},
-                    ResidencyCase{"slack_disk_buffered", "disk", 2.0, io::AsyncBackend::kAuto, false},
-                    ResidencyCase{"slack_memory_lru", "memory", 2.0, io::AsyncBackend::kAuto, true, "lru"}),
+    testing::Values(
+        ResidencyCase{"smallest_disk_uring", "disk", 1.0, io::AsyncBackend::kAuto},
+        ResidencyCase{"smallest_disk_threads", "disk", 1.0, io::AsyncBackend::kThreads},
+        ResidencyCase{"slack_disk_buffered", "disk", 2.0, io::AsyncBackend::kAuto, false},
+        ResidencyCase{"slack_memory_lru", "memory", 2.0, io::AsyncBackend::kAuto, true, "lru"},
+        ResidencyCase{"cuda_smallest_disk", "disk", 1.0, io::AsyncBackend::kAuto, true, "importance-lru", "cuda"},
+        ResidencyCase{"cuda_slack_memory_lru", "memory", 2.0, io::AsyncBackend::kAuto, true, "lru", "cuda"}),
     [](const auto& info) { return info.param.name; });
 
 TEST(Budget, OneByteBelowTheSmallestIsRefusedWithTheSmallest) {

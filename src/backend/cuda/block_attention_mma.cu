@@ -16,7 +16,7 @@ namespace {
 // 2^-17; one term of the weights turns the output by 2^-9 of the values.
 constexpr int kQueryTerms = 2, kWeightTerms = 1;
 
-constexpr int kThreads = 128, kWarps = kThreads / kWarpLanes;
+constexpr int kThreads = 128, kWarps = kThreads / kWarpSize;
 constexpr int kTokens = 64;  // of a block, those it does not have are zeros
 constexpr int kChunk = 16;   // tokens, channels: the depth of a product
 
@@ -100,7 +100,7 @@ struct Carried {
   __device__ __forceinline__ void Enter(int first_pair, int heads, int rows) {
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
-      const int pair = first_pair + static_cast<int>(threadIdx.x) % kWarpLanes / 4 + 8 * r;
+      const int pair = first_pair + static_cast<int>(threadIdx.x) % kWarpSize / 4 + 8 * r;
       slot[r] = pair / heads;
       head[r] = pair - slot[r] * heads;
       if (slot[r] >= rows) slot[r] = -1;
@@ -208,7 +208,7 @@ __device__ __forceinline__ void Products(const RowsShared<D, kTilesOfWarp>& shar
                                          float (&s)[kTilesOfWarp][kTokens / 8][4]) {
   using Layout = Rows<D>;
   constexpr uint32_t kTermBytes = RowsShared<D, kTilesOfWarp>::kPairs * D * 2;
-  const int lane = static_cast<int>(threadIdx.x) % kWarpLanes, warp = static_cast<int>(threadIdx.x) / kWarpLanes;
+  const int lane = static_cast<int>(threadIdx.x) % kWarpSize, warp = static_cast<int>(threadIdx.x) / kWarpSize;
   const uint32_t q =
       Layout::First(SharedAddress(shared.q) + static_cast<uint32_t>(warp * kTilesOfWarp * 16) * Layout::kPitch, lane);
   const uint32_t k = Layout::FirstOfColumns(SharedAddress(shared.k), lane);
@@ -283,7 +283,7 @@ __global__ void __launch_bounds__(kThreads, 2) AttendRows(AttentionPlan plan) {
   extern __shared__ __align__(1024) char memory[];
   Shared& shared = *reinterpret_cast<Shared*>(memory);
   auto& walk = shared.walk;
-  const int warp = static_cast<int>(threadIdx.x) / kWarpLanes, lane = static_cast<int>(threadIdx.x) % kWarpLanes;
+  const int warp = static_cast<int>(threadIdx.x) / kWarpSize, lane = static_cast<int>(threadIdx.x) % kWarpSize;
   const int heads = plan.states.heads, rows = Shared::kPairs / heads, window = Shared::Walk::Window(rows);
   const int first = plan.groups[blockIdx.x], last = plan.groups[blockIdx.x + 1];
   int lowest, highest;
@@ -428,7 +428,7 @@ __global__ void __launch_bounds__(kThreads) AttendFew(AttentionPlan plan) {
   extern __shared__ __align__(1024) char memory[];
   Shared& shared = *reinterpret_cast<Shared*>(memory);
   auto& walk = shared.walk;
-  const int warp = static_cast<int>(threadIdx.x) / kWarpLanes, lane = static_cast<int>(threadIdx.x) % kWarpLanes;
+  const int warp = static_cast<int>(threadIdx.x) / kWarpSize, lane = static_cast<int>(threadIdx.x) % kWarpSize;
   const int quad = lane / 4, column = lane % 4 * 2;
   const int heads = plan.states.heads, rows = Shared::kPairs / heads, window = Shared::Walk::Window(rows);
   const int first = plan.groups[blockIdx.x], last = plan.groups[blockIdx.x + 1];

@@ -26,7 +26,7 @@ Status CudaError(cudaError_t error, std::string_view what) {
 // used again only after the stream has passed the work that reads them.
 class StagingRing {
  public:
-  static constexpr size_t kBytes = size_t{8} << 20, kParts = 8;
+  static constexpr size_t kBytes = size_t{8} << 20, kParts = 8, kPart = kBytes / kParts;
 
   void Init() {
     NOSA_CUDA_CHECK(cudaHostAlloc(reinterpret_cast<void**>(&host_), kBytes, cudaHostAllocDefault));
@@ -42,7 +42,6 @@ class StagingRing {
   bool ready() const { return host_ != nullptr; }
 
   const void* Stage(const void* data, size_t bytes, cudaStream_t stream) {
-    constexpr size_t kPart = kBytes / kParts;
     const size_t need = RoundUp(bytes, kAlignment);
     NOSA_CHECK(need <= kPart, "a plan of {} is larger than the staging part of {}", FormatByteSize(bytes),
                FormatByteSize(kPart));
@@ -70,6 +69,28 @@ class StagingRing {
   size_t at_ = 0;
   bool started_ = false;
   std::array<cudaEvent_t, kParts> passed_ = {};
+};
+
+// Plans that are too large for the ring, in device memory that grows with them. Slots are used in turn, in the order of
+// the stream: when one comes round, the op that read it has been launched, for no op has so many plans.
+class LargePlans {
+ public:
+  static constexpr size_t kSlots = 8;
+  struct Slot {
+    void* data = nullptr;
+    size_t bytes = 0;
+  };
+
+  ~LargePlans() {
+    for (Slot& slot : slots_) {
+      if (slot.data != nullptr) cudaFree(slot.data);
+    }
+  }
+  Slot& Next() { return slots_[next_++ % kSlots]; }
+
+ private:
+  std::array<Slot, kSlots> slots_;
+  size_t next_ = 0;
 };
 
 class CudaGraph final : public ops::Graph {
@@ -130,6 +151,11 @@ class CudaBackend final : public ops::Backend, public Context {
   void WaitOn(ops::Stream stream, ops::Event event) override {
     NOSA_CUDA_CHECK(cudaStreamWaitEvent(this->stream(stream), EventOf(event)));
   }
+  void AfterOp(std::string_view op, ops::Stream stream) override {
+    if (!options_.blocking || recording_) return;
+    const cudaError_t error = cudaStreamSynchronize(this->stream(stream));
+    NOSA_CHECK(error == cudaSuccess, "CUDA: {}: {}", op, cudaGetErrorString(error));
+  }
   bool records_graphs() const override { return true; }
   void BeginGraph(ops::Stream stream) override {
     recording_ = true;
@@ -152,7 +178,6 @@ class CudaBackend final : public ops::Backend, public Context {
   BatchedProduct& batched_product() override { return batched_product_; }
 
   const DeviceMemory& memory() const { return memory_; }
-  bool blocking() const { return options_.blocking && !recording_; }
   void Charge(uint64_t bytes) {
     memory_.used_bytes += bytes;
     memory_.peak_bytes = std::max(memory_.peak_bytes, memory_.used_bytes);
@@ -170,9 +195,11 @@ class CudaBackend final : public ops::Backend, public Context {
     void* scratch = nullptr;
     size_t scratch_bytes = 0;
     StagingRing staging;
+    LargePlans large_plans;
   };
 
   cudaEvent_t EventOf(ops::Event event) const { return events_[event.value % events_.size()]; }
+  const void* StageLarge(const void* data, size_t bytes, Lane& lane);
   bool Fits(uint64_t bytes) const { return bytes <= memory_.limit_bytes - memory_.used_bytes; }
   Result<Buffer> AllocatePinned(size_t bytes);
 
@@ -232,6 +259,7 @@ void FreeDevice(void* data, size_t bytes, void* context) {
 }
 
 void FreePinned(void* data, size_t bytes, void*) {
+  NOSA_CUDA_CHECK(cudaDeviceSynchronize());  // unlike cudaFree, unpinning does not wait for who still reads
   NOSA_CUDA_CHECK(cudaHostUnregister(data));
   munmap(data, bytes);
 }
@@ -328,7 +356,26 @@ const void* CudaBackend::StageBytes(const void* data, size_t bytes, ops::Stream 
     return attributes.devicePointer;
   }
   NOSA_CHECK(!recording_, "a plan of {} lies where a recorded graph cannot read it", FormatByteSize(bytes));
-  return lanes_[static_cast<size_t>(stream.index)].staging.Stage(data, bytes, this->stream(stream));
+  Lane& lane = lanes_[static_cast<size_t>(stream.index)];
+  if (bytes > StagingRing::kPart) return StageLarge(data, bytes, lane);
+  return lane.staging.Stage(data, bytes, lane.stream);
+}
+
+const void* CudaBackend::StageLarge(const void* data, size_t bytes, Lane& lane) {
+  LargePlans::Slot& slot = lane.large_plans.Next();
+  if (slot.bytes < bytes) {
+    const size_t size = RoundUp(bytes + bytes / 4, size_t{1} << 20);
+    NOSA_CHECK(Fits(size - slot.bytes), "a plan of {} does not fit the GPU memory limit of {}", FormatByteSize(size),
+               FormatByteSize(memory_.limit_bytes));
+    NOSA_CUDA_CHECK(cudaStreamSynchronize(lane.stream));
+    if (slot.data != nullptr) NOSA_CUDA_CHECK(cudaFree(slot.data));
+    NOSA_CUDA_CHECK(cudaMalloc(&slot.data, size));
+    Charge(size - slot.bytes);
+    slot.bytes = size;
+  }
+  // From pageable memory: it has been read when the call returns.
+  NOSA_CUDA_CHECK(cudaMemcpyAsync(slot.data, data, bytes, cudaMemcpyHostToDevice, lane.stream));
+  return slot.data;
 }
 
 }  // namespace

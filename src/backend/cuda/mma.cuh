@@ -7,15 +7,12 @@
 // rows 2i and 2i + 1.
 #pragma once
 
-#include <cuda_bf16.h>
 #include <cuda_runtime.h>
 
-#include <cstdint>
+#include "backend/cuda/device.cuh"
 
 namespace nosa::cuda {
 
-inline constexpr int kWarpLanes = 32;
-inline constexpr unsigned kAllLanes = 0xffffffffu;
 inline constexpr float kLog2E = 1.44269504088896341f;
 
 // Addresses in shared memory as the instructions take them, bytes.

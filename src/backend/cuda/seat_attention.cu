@@ -3,8 +3,7 @@
 #include <algorithm>
 
 #include "backend/cuda/context.h"
-#include "backend/cuda/device.cuh"
-#include "backend/cuda/fragments.cuh"
+#include "backend/cuda/mma.cuh"
 
 namespace nosa::cuda {
 namespace {
@@ -146,12 +145,12 @@ __device__ void Fetch(Stage<Dim>* stage, const std::byte* block, size_t v_offset
 #pragma unroll
   for (int i = 0; i < kChunk * kUnits / kWarpSize; ++i) {
     const int at = i * kWarpSize + self, row = at / kUnits, unit = at % kUnits;
-    CopyAsync16(stage->k + Place<Dim>(row, unit), k + at * 8, first + row < tokens);
+    CopyAsync16(SharedAddress(stage->k + Place<Dim>(row, unit)), k + at * 8, first + row < tokens);
   }
 #pragma unroll
   for (int i = 0; i < kChunk * kUnits / kWarpSize; ++i) {
     const int at = i * kWarpSize + self, row = at / kUnits, unit = at % kUnits;
-    CopyAsync16(stage->v + Place<Dim>(row, unit), v + at * 8, first + row < tokens);
+    CopyAsync16(SharedAddress(stage->v + Place<Dim>(row, unit)), v + at * 8, first + row < tokens);
   }
 }
 
@@ -187,8 +186,10 @@ __global__ void __launch_bounds__(kMmaThreads, 2) MmaAttention(const Params p) {
           x = *reinterpret_cast<const float2*>(p.q + work.seat * p.q_stride +
                                                static_cast<int64_t>(work.kv_head * p.group + h) * Dim + d);
         }
-        q[step][i] = Pack(x.x, x.y);
-        rest[step][i] = PackRest(x.x, x.y);
+        uint32_t terms[2];
+        SplitBf16(x.x, x.y, terms);
+        q[step][i] = terms[0];
+        rest[step][i] = terms[1];
       }
     }
     for (int chunk = 0; chunk < chunks; ++chunk) {
@@ -197,7 +198,7 @@ __global__ void __launch_bounds__(kMmaThreads, 2) MmaAttention(const Params p) {
                    tokens, self);
       }
       CommitCopies();
-      AwaitCopies<kStages - 1>();
+      WaitForCopies<kStages - 1>();
       __syncwarp();
       const Stage<Dim>& stage = stages[chunk % kStages];
       // logits [16 heads, 16 tokens]
@@ -207,11 +208,11 @@ __global__ void __launch_bounds__(kMmaThreads, 2) MmaAttention(const Params p) {
         // K as columns: matrices (tokens 0-7, channels 0-7), (0-7, 8-15), (8-15, 0-7), (8-15, 8-15).
         uint32_t k[4];
         const int matrix = self / 8;
-        LoadMatrices(k, stage.k + Place<Dim>((matrix / 2) * 8 + self % 8, step * 2 + matrix % 2));
-        Mma(d[0], q[step], k[0], k[1]);
-        Mma(d[0], rest[step], k[0], k[1]);
-        Mma(d[1], q[step], k[2], k[3]);
-        Mma(d[1], rest[step], k[2], k[3]);
+        LoadMatrices(k, SharedAddress(stage.k + Place<Dim>((matrix / 2) * 8 + self % 8, step * 2 + matrix % 2)));
+        MultiplyAdd(d[0], q[step], k[0], k[1]);
+        MultiplyAdd(d[0], rest[step], k[0], k[1]);
+        MultiplyAdd(d[1], q[step], k[2], k[3]);
+        MultiplyAdd(d[1], rest[step], k[2], k[3]);
       }
       float now[2] = {m[0], m[1]};
 #pragma unroll
@@ -248,16 +249,20 @@ __global__ void __launch_bounds__(kMmaThreads, 2) MmaAttention(const Params p) {
         }
       }
       // The weights as rows: [16 heads, 16 tokens].
-      const uint32_t w[4] = {Pack(d[0][0], d[0][1]), Pack(d[0][2], d[0][3]), Pack(d[1][0], d[1][1]),
-                             Pack(d[1][2], d[1][3])};
-      const uint32_t w_rest[4] = {PackRest(d[0][0], d[0][1]), PackRest(d[0][2], d[0][3]), PackRest(d[1][0], d[1][1]),
-                                  PackRest(d[1][2], d[1][3])};
+      uint32_t w[4], w_rest[4];
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        uint32_t terms[2];
+        SplitBf16(d[i / 2][i % 2 * 2], d[i / 2][i % 2 * 2 + 1], terms);
+        w[i] = terms[0];
+        w_rest[i] = terms[1];
+      }
 #pragma unroll
       for (int n = 0; n < Dim / 16; ++n) {
         // V, transposed: matrices (tokens 0-7, channels 0-7), (8-15, 0-7), (0-7, 8-15), (8-15, 8-15).
         uint32_t v[4];
         const int matrix = self / 8;
-        LoadMatricesTransposed(v, stage.v + Place<Dim>((matrix % 2) * 8 + self % 8, n * 2 + matrix / 2));
+        LoadMatricesTransposed(v, SharedAddress(stage.v + Place<Dim>((matrix % 2) * 8 + self % 8, n * 2 + matrix / 2)));
         Mma(out[2 * n], w, v[0], v[1]);
         Mma(out[2 * n], w_rest, v[0], v[1]);
         Mma(out[2 * n + 1], w, v[2], v[3]);
@@ -271,7 +276,7 @@ __global__ void __launch_bounds__(kMmaThreads, 2) MmaAttention(const Params p) {
       l[r] += __shfl_xor_sync(kAllLanes, l[r], 2);
     }
   }
-  AwaitCopies<0>();
+  WaitForCopies<0>();
   __syncthreads();
 
   // Merged in the order of the blocks; every thread for channels of its own.

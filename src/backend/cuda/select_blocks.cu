@@ -6,8 +6,7 @@
 
 #include "backend/cuda/block_mask.cuh"
 #include "backend/cuda/context.h"
-#include "backend/cuda/device.cuh"
-#include "backend/cuda/fragments.cuh"
+#include "backend/cuda/mma.cuh"
 
 namespace nosa::cuda {
 namespace {
@@ -94,7 +93,7 @@ __global__ void __launch_bounds__(kLogitThreads) MmaLogits(const Params p) {
   for (int tile = 0; tile < kTiles; ++tile) {
     if (tile < tiles) {
       for (int i = self; i < kTileNumbers / 8; i += kWarpSize) {
-        CopyAsync16(own + tile * kTileNumbers + i * 8, keys + tile * kTileNumbers + i * 8);
+        CopyAsync16(SharedAddress(own + tile * kTileNumbers + i * 8), keys + tile * kTileNumbers + i * 8, true);
       }
     }
     CommitCopies();
@@ -112,8 +111,10 @@ __global__ void __launch_bounds__(kLogitThreads) MmaLogits(const Params p) {
       for (int half = 0; half < 2; ++half) {
         float2 x = make_float2(0, 0);
         if (h < p.group) x = *reinterpret_cast<const float2*>(head + step * 16 + half * 8 + quad * 2);
-        q[n][step][half] = Pack(x.x, x.y);
-        rest[n][step][half] = PackRest(x.x, x.y);
+        uint32_t terms[2];
+        SplitBf16(x.x, x.y, terms);
+        q[n][step][half] = terms[0];
+        rest[n][step][half] = terms[1];
       }
     }
   }
@@ -126,10 +127,10 @@ __global__ void __launch_bounds__(kLogitThreads) MmaLogits(const Params p) {
   }
 #pragma unroll
   for (int tile = 0; tile < kTiles; ++tile) {
-    if (tile == 0) AwaitCopies<3>();
-    if (tile == 1) AwaitCopies<2>();
-    if (tile == 2) AwaitCopies<1>();
-    if (tile == 3) AwaitCopies<0>();
+    if (tile == 0) WaitForCopies<3>();
+    if (tile == 1) WaitForCopies<2>();
+    if (tile == 2) WaitForCopies<1>();
+    if (tile == 3) WaitForCopies<0>();
     __syncwarp();
     if (tile >= tiles) break;
     float d[2][4] = {};
@@ -139,12 +140,12 @@ __global__ void __launch_bounds__(kLogitThreads) MmaLogits(const Params p) {
       // (8-15, 8-15).
       const int matrix = self / 8, channel = step * 16 + (matrix / 2) * 8 + self % 8;
       uint32_t a[4];
-      LoadMatricesTransposed(a, own + tile * kTileNumbers + channel * ops::kWindowTile + (matrix % 2) * 8);
+      LoadMatricesTransposed(a, SharedAddress(own + tile * kTileNumbers + channel * ops::kWindowTile + (matrix % 2) * 8));
 #pragma unroll
       for (int n = 0; n < 2; ++n) {
         if (n * 8 >= p.group) break;
-        Mma(d[n], a, q[n][step][0], q[n][step][1]);
-        Mma(d[n], a, rest[n][step][0], rest[n][step][1]);
+        MultiplyAdd(d[n], a, q[n][step][0], q[n][step][1]);
+        MultiplyAdd(d[n], a, rest[n][step][0], rest[n][step][1]);
       }
     }
 #pragma unroll

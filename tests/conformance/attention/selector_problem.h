@@ -50,6 +50,7 @@ class SelectorProblem {
     const size_t first = static_cast<size_t>(begin), n = static_cast<size_t>(count);
     return {.backend = backend,
             .stream = {},
+            .scratch = &scratch_,
             .q = TensorView(q_.data() + static_cast<int64_t>(begin) * heads * dim, DType::kF32, {count, heads, dim}),
             .positions = std::span(positions_).subspan(first, n),
             .state_begin = std::span(state_begin_).subspan(first, n),
@@ -59,6 +60,7 @@ class SelectorProblem {
   Selection Run(const BlockSelector& selector, ops::Backend* backend, int begin, int count) {
     Selection selection;
     selection.Reset(count, config_.kv_heads, blocks());
+    scratch_ = SelectScratch();  // another backend's memory
     selector.Select(Input(backend, begin, count), &selection);
     return selection;
   }
@@ -119,6 +121,7 @@ class SelectorProblem {
   std::vector<int32_t> positions_, state_begin_;
   std::vector<std::vector<float>> keys_, sigma_;  // by state
   std::vector<ops::WindowState> states_;
+  SelectScratch scratch_;
 };
 
 // The shipped shape, smaller and odder ones: windows of one, two and three strides, more than 64 blocks, k = the forced

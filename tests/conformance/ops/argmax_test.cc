@@ -7,8 +7,8 @@ namespace {
 
 constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 
-std::vector<TokenId> Largest(Backend& backend, const RandomTensor& logits) {
-  std::vector<TokenId> ids(static_cast<size_t>(logits.view.rows()), -7);
+TestVector<TokenId> Largest(Backend& backend, const RandomTensor& logits) {
+  TestVector<TokenId> ids(static_cast<size_t>(logits.view.rows()), -7);
   argmax(backend, {}, {.logits = logits.view, .ids = ids});
   return ids;
 }
@@ -50,7 +50,7 @@ TEST(ArgmaxTest, TiesNanAndInfinities) {
         logits.view.row<float>(6)[i] = -INFINITY;
       }
       const TokenId last = static_cast<TokenId>(width - 1);
-      EXPECT_EQ(Largest(*backend, logits), (std::vector<TokenId>{0, 0, last, 1, last, 0, 0}));
+      EXPECT_EQ(Largest(*backend, logits), (TestVector<TokenId>{0, 0, last, 1, last, 0, 0}));
     }
   }
 }

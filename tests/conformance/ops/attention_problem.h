@@ -68,11 +68,11 @@ struct OwnedStates {
   }
   OwnedStates(OwnedStates&&) = default;
 
-  std::vector<float> m, l, acc;
+  TestVector<float> m, l, acc;
   PartialStates view;
 };
 
-inline bool SameBits(const std::vector<float>& a, const std::vector<float>& b) {
+inline bool SameBits(const TestVector<float>& a, const TestVector<float>& b) {
   return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
 }
 
@@ -125,7 +125,7 @@ class AttentionProblem {
                     {q_.view, positions_, tiles, refs, groups, states, shape_.dtype, shape_.block, Scale()});
   }
 
-  std::vector<float> Merge(Backend& backend, const Cut& cut, PartialStates states) {
+  TestVector<float> Merge(Backend& backend, const Cut& cut, PartialStates states) {
     std::vector<int32_t> offsets = {0}, order;
     for (int32_t r = 0; r < shape_.rows; ++r) {
       for (int32_t g = 0; g < shape_.kv_heads; ++g) {
@@ -133,7 +133,7 @@ class AttentionProblem {
         offsets.push_back(static_cast<int32_t>(order.size()));
       }
     }
-    std::vector<float> out(static_cast<size_t>(shape_.rows * shape_.group * shape_.kv_heads * shape_.v_dim), 3.0f);
+    TestVector<float> out(static_cast<size_t>(shape_.rows * shape_.group * shape_.kv_heads * shape_.v_dim), 3.0f);
     merge_states(backend, {},
                  {states, offsets, order, shape_.kv_heads,
                   TensorView(out.data(), DType::kF32, {shape_.rows, shape_.group * shape_.kv_heads, shape_.v_dim})});

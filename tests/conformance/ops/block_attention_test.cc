@@ -40,7 +40,7 @@ TEST(block_attention, MatchesTheTwin) {
 
 // The twin against attention written out: softmax over all visible tokens at once.
 TEST(block_attention, TwinIsSoftmax) {
-  std::vector<float> k = {1, 0, -1, 2}, v = {10, 20, 30, 40}, s = {0, 1, 0, -1}, q = {0.5f};
+  TestVector<float> k = {1, 0, -1, 2}, v = {10, 20, 30, 40}, s = {0, 1, 0, -1}, q = {0.5f};
   const std::vector<int32_t> positions = {2};
   const std::vector<AttentionTile> tiles = {{k.data(), v.data(), s.data(), 0, 0, 2, 0, 1},
                                             {k.data() + 2, v.data() + 2, s.data() + 2, 0, 2, 2, 0, 1}};
@@ -60,16 +60,18 @@ TEST(block_attention, BitsDoNotDependOnTilesGroupsOrThreads) {
   for (AttentionShape shape : AttentionShapes()) {
     shape.rows = shape.block == 64 && shape.tokens == 224 ? 130 : 17;
     AttentionProblem problem(shape);
-    OwnedStates expected = problem.MakeStates({});
-    problem.Attend(*cpu::MakeCpuBackend(1), {}, expected.view);
-    for (const Cut& cut : {Cut{1, false, false}, Cut{1, true, false}, Cut{5, false, false}, Cut{16, false, false}}) {
-      for (const int threads : {1, 3}) {
-        SCOPED_TRACE(fmt::format("{} refs a tile, {} threads, {}", cut.refs_per_tile, threads, shape.Name()));
-        OwnedStates found = problem.MakeStates(cut);
-        problem.Attend(*cpu::MakeCpuBackend(threads), cut, found.view);
-        ASSERT_TRUE(SameBits(expected.m, found.m));
-        ASSERT_TRUE(SameBits(expected.l, found.l));
-        ASSERT_TRUE(SameBits(expected.acc, found.acc));
+    for (const std::vector<BackendCase>& family : BackendFamilies()) {
+      OwnedStates expected = problem.MakeStates({});
+      problem.Attend(*family[0].make(), {}, expected.view);
+      for (const Cut& cut : {Cut{1, false, false}, Cut{1, true, false}, Cut{5, false, false}, Cut{16, false, false}}) {
+        for (const BackendCase& backend : family) {
+          SCOPED_TRACE(fmt::format("{} refs a tile, {}, {}", cut.refs_per_tile, backend.name, shape.Name()));
+          OwnedStates found = problem.MakeStates(cut);
+          problem.Attend(*backend.make(), cut, found.view);
+          ASSERT_TRUE(SameBits(expected.m, found.m));
+          ASSERT_TRUE(SameBits(expected.l, found.l));
+          ASSERT_TRUE(SameBits(expected.acc, found.acc));
+        }
       }
     }
   }

@@ -11,7 +11,7 @@ TEST(block_scores, MatchesTheTwin) {
     for (const int stride : {1, 2, 4, 7}) {
       const RandomTensor values(DType::kF32, {4096}, static_cast<uint64_t>(stride));
       std::vector<BlockScoresArgs::Row> rows;
-      std::vector<std::vector<float>> expected, found;
+      std::vector<TestVector<float>> expected, found;
       for (const int windows :
            {0, 1, 2, stride - 1, stride, stride + 1, 5 * stride - 1, 5 * stride, 5 * stride + 1, 500}) {
         for (const int blocks : {0, 1, 5, 6, 7, 130}) {
@@ -20,7 +20,7 @@ TEST(block_scores, MatchesTheTwin) {
         }
       }
       found = expected;
-      const auto run = [&](Backend& b, std::vector<std::vector<float>>& out) {
+      const auto run = [&](Backend& b, std::vector<TestVector<float>>& out) {
         for (size_t i = 0; i < rows.size(); ++i) rows[i].out = out[i].data();
         block_scores(b, {}, {rows, stride});
       };

@@ -17,9 +17,9 @@ inline constexpr double kRounding = 0x1p-24;
 struct TargetCase {
   std::string name;
   int64_t target;  // 0: the best of this machine
-  std::unique_ptr<Backend> (*make)();
+  std::shared_ptr<Backend> (*make)();
 
-  std::unique_ptr<Backend> Make() const {
+  std::shared_ptr<Backend> Make() const {
     hwy::SetSupportedTargetsForTest(target);
     hwy::GetChosenTarget().Update(hwy::SupportedTargets());
     return make();
@@ -32,7 +32,7 @@ inline std::vector<TargetCase> TargetCases() {
   for (const int64_t target : {int64_t{HWY_SCALAR}, int64_t{HWY_AVX2}}) {
     hwy::SetSupportedTargetsForTest(0);
     if (target != HWY_SCALAR && (hwy::SupportedTargets() & target) == 0) continue;
-    cases.push_back({std::string("cpu1 ") + hwy::TargetName(target), target, [] { return cpu::MakeCpuBackend(1); }});
+    cases.push_back({std::string("cpu1 ") + hwy::TargetName(target), target, MakeCpu<1>});
   }
   for (const BackendCase& each : BackendCases()) cases.push_back({each.name, 0, each.make});
   return cases;

@@ -50,6 +50,12 @@ TEST(Completeness, EveryTableIsFilled) {
   }
 }
 
+TEST(Completeness, CudaIsAmongThem) {
+  const auto cuda = CudaForTests(true);
+  if (!cuda.ok()) GTEST_SKIP() << "not tested: " << cuda.status().message();
+  EXPECT_EQ(BackendCases().back().name, "cuda");
+}
+
 TEST(Completeness, EveryOpHasATest) {
   const std::set<std::string> suites = TestSuites();
   for (const NamedOp& op : AllOps()) {

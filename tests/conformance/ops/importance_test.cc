@@ -45,7 +45,7 @@ TEST(ImportanceTest, MatchesTwin) {
 TEST(ImportanceTest, StableForAnyArgument) {
   for (const TargetCase& each : TargetCases()) {
     const auto backend = each.Make();
-    std::vector<float> v = {1e4f, -1e4f, 0.0f, -20.0f}, one = {1.0f}, s(4);
+    TestVector<float> v = {1e4f, -1e4f, 0.0f, -20.0f}, one = {1.0f}, s(4);
     importance(*backend, {},
                {.v = {v.data(), DType::kF32, {4, 1, 1}},
                 .delta = {one.data(), DType::kF32, {1, 1}},

@@ -14,10 +14,10 @@ TEST(merge_states, MatchesTheTwin) {
     AttentionProblem problem(shape);
     OwnedStates states = problem.MakeStates(cut);
     problem.Attend(*reference, cut, states.view);
-    const std::vector<float> expected = problem.Merge(*reference, cut, states.view);
+    const TestVector<float> expected = problem.Merge(*reference, cut, states.view);
     for (const BackendCase& backend : BackendCases()) {
       SCOPED_TRACE(backend.name + " " + shape.Name());
-      const std::vector<float> found = problem.Merge(*backend.make(), cut, states.view);
+      const TestVector<float> found = problem.Merge(*backend.make(), cut, states.view);
       // |v| < 6; a merge costs two factors of 3 ulp and two roundings, of acc and of l.
       for (size_t i = 0; i < found.size(); ++i)
         ASSERT_NEAR(expected[i], found[i], 6 * 16.0 * shape.blocks() * 0x1p-24) << i;
@@ -43,10 +43,7 @@ TEST(merge_states, SameBitsAsMergingAsOneGoes) {
 }
 
 TEST(merge_states, EmptyPartsChangeNothing) {
-  std::vector<std::unique_ptr<Backend>> backends;
-  backends.push_back(reference::MakeReferenceBackend());
-  for (const BackendCase& backend : BackendCases()) backends.push_back(backend.make());
-  for (const auto& backend : backends) {
+  for (const auto& backend : BackendsAndReference()) {
     OwnedStates states(3, 1, 2);
     // State 1: l = 1, so that normalising changes no bit; its acc has both signs of zero's neighbourhood.
     states.m[1] = -3.5f;
@@ -54,7 +51,7 @@ TEST(merge_states, EmptyPartsChangeNothing) {
     states.acc[2] = -0.0f;
     states.acc[3] = 1e-40f;
     const std::vector<int32_t> order = {0, 1, 2, 0, 2}, offsets = {0, 3, 3, 5};
-    std::vector<float> out(6, 9.0f);
+    TestVector<float> out(6, 9.0f);
     merge_states(*backend, {}, {states.view, offsets, order, 1, TensorView(out.data(), DType::kF32, {3, 1, 2})});
     EXPECT_TRUE(SameBits(out, {-0.0f, 1e-40f, 0, 0, 0, 0})) << backend->name();
   }

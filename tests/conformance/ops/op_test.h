@@ -12,24 +12,49 @@
 #include "base/rng.h"
 #include "ops/ops.h"
 #include "ops/reference/reference_backend.h"
-#include "tensor/buffer.h"
+#include "test_memory.h"
 
 namespace nosa::ops {
 
 struct BackendCase {
   std::string name;
-  std::unique_ptr<Backend> (*make)();
+  std::shared_ptr<Backend> (*make)();
 };
 
-// Backends under test. The reference is the judge, not a case.
+template <int threads>
+std::shared_ptr<Backend> MakeCpu() {
+  return cpu::MakeCpuBackend(threads);
+}
+
+// Backends under test. The reference is the judge, not a case. "cuda" where there is a GPU, its ops done when they
+// return: what it reads and writes must be TestVector, TestBuffer or RandomTensor.
 inline std::vector<BackendCase> BackendCases() {
-  return {{"cpu1", [] { return cpu::MakeCpuBackend(1); }}, {"cpu3", [] { return cpu::MakeCpuBackend(3); }}};
+  std::vector<BackendCase> cases = {{"cpu1", MakeCpu<1>}, {"cpu3", MakeCpu<3>}};
+  if (CudaForTests(true).ok()) cases.push_back({"cuda", [] { return CudaForTests(true).value(); }});
+  return cases;
+}
+
+// The same by device: those of one family give the same bits as each other.
+inline std::vector<std::vector<BackendCase>> BackendFamilies() {
+  std::vector<std::vector<BackendCase>> families;
+  for (const BackendCase& backend : BackendCases()) {
+    if (families.empty() || backend.name == "cuda") families.emplace_back();
+    families.back().push_back(backend);
+  }
+  return families;
+}
+
+// BackendCases() made, and the reference too: for results that are known beforehand.
+inline std::vector<std::shared_ptr<Backend>> BackendsAndReference() {
+  std::vector<std::shared_ptr<Backend>> backends = {reference::MakeReferenceBackend()};
+  for (const BackendCase& backend : BackendCases()) backends.push_back(backend.make());
+  return backends;
 }
 
 // An owned tensor of random normal values (times `scale`), rounded to `dtype`. `stream` makes tensors differ.
 struct RandomTensor {
   RandomTensor(DType dtype, Shape shape, uint64_t stream, float scale = 1.0f)
-      : buffer(Buffer::Host(static_cast<size_t>(shape.elements()) * DTypeBytes(dtype) + 1)),
+      : buffer(TestBuffer(static_cast<size_t>(shape.elements()) * DTypeBytes(dtype) + 1)),
         view(buffer.data(), dtype, shape) {
     const Philox rng(7, stream);
     for (int64_t i = 0; i < shape.elements(); ++i) {

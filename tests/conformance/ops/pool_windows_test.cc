@@ -74,8 +74,8 @@ class Sequence {
   }
   int windows() const { return windows_; }
 
-  std::vector<std::byte> keys;
-  std::vector<float> sigma, carry;
+  TestVector<std::byte> keys;
+  TestVector<float> sigma, carry;
 
  private:
   Shapes shapes_;
@@ -158,9 +158,9 @@ TEST(pool_windows, SegmentsOfSeveralSequences) {
     std::vector<KvRow> rows;
     for (int64_t i = 0; i < 80; ++i) rows.push_back({k.buffer.as<float>() + i * 20, nullptr, nullptr});
     const std::vector<PoolWindowsArgs::Segment> segments = {{0, 17, 23, 2}, {0, 0, 0, 0}, {0, 23, 0, 4}};
-    std::vector<float> expected_keys(6 * 20 * kWindowTile), expected_carry(6 * 2 * 21), keys = expected_keys,
-                                                                                        carry = expected_carry;
-    const auto run = [&](Backend& b, std::vector<float>& to, std::vector<float>& sums) {
+    TestVector<float> expected_keys(6 * 20 * kWindowTile), expected_carry(6 * 2 * 21), keys = expected_keys,
+                                                                                       carry = expected_carry;
+    const auto run = [&](Backend& b, TestVector<float>& to, TestVector<float>& sums) {
       std::vector<WindowState> states;
       for (size_t i = 0; i < 6; ++i)
         states.push_back({to.data() + i * 20 * kWindowTile, nullptr, sums.data() + i * 2 * 21});

@@ -129,7 +129,7 @@ TEST(ProductTest, RowwiseRowsDependOnThemselvesAlone) {
   for (const DType dtype : {DType::kF32, DType::kBF16}) {
     const RandomTensor x(DType::kF32, {rows, k}, 1), w(dtype, {n, k}, 2);
     const auto run = [&](Backend& backend, ConstTensorView some) {
-      Buffer y = Buffer::Host(static_cast<size_t>(some.rows() * n) * sizeof(float));
+      Buffer y = TestBuffer(static_cast<size_t>(some.rows() * n) * sizeof(float));
       const ProductArgs::Term term[] = {{w.view, y.View(DType::kF32, {some.rows(), n})}};
       product(backend, {}, {.x = some, .terms = term, .mode = Mode::kRowwise});
       return y;
@@ -138,15 +138,17 @@ TEST(ProductTest, RowwiseRowsDependOnThemselvesAlone) {
       const auto backend = each.Make();
       std::vector<Buffer> alone;
       for (int64_t m = 0; m < rows; ++m) alone.push_back(run(*backend, x.view.Rows(m, 1)));
-      for (const int threads : {1, 2, 5}) {
-        const auto other = cpu::MakeCpuBackend(threads);
+      std::vector<std::shared_ptr<Backend>> others = {backend};
+      if (backend->name() == "cpu") others = {MakeCpu<1>(), MakeCpu<2>(), MakeCpu<5>()};
+      for (const auto& other : others) {
         for (int64_t count = 1; count <= rows; ++count) {
           for (const int64_t begin : {int64_t{0}, (rows - count) / 2, rows - count}) {
             const Buffer y = run(*other, x.view.Rows(begin, count));
             for (int64_t m = 0; m < count; ++m) {
               ASSERT_TRUE(SameBits(y.View(DType::kF32, {count, n}).Rows(m, 1),
                                    alone[static_cast<size_t>(begin + m)].View(DType::kF32, {1, n})))
-                  << each.name << ", " << threads << " threads, row " << m << " of " << count << " from " << begin;
+                  << each.name << ", " << other->threads() << " threads, row " << m << " of " << count << " from "
+                  << begin;
             }
           }
         }

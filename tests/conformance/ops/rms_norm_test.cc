@@ -30,7 +30,7 @@ TEST(RmsNormTest, MatchesTwin) {
 TEST(RmsNormTest, EpsDecidesForSmallRows) {
   for (const TargetCase& each : TargetCases()) {
     const auto backend = each.Make();
-    std::vector<float> x(20, 1e-4f), weight(20, 1.0f), y(20);
+    TestVector<float> x(20, 1e-4f), weight(20, 1.0f), y(20);
     rms_norm(*backend, {},
              {.x = {x.data(), DType::kF32, {1, 20}},
               .weight = {weight.data(), DType::kF32, {20}},

@@ -50,7 +50,7 @@ TEST(RopeTest, TurnsByTheAngle) {
     const auto backend = each.Make();
     const std::vector<float> inv_freq = {1.5707963268f, 0.0f};  // a quarter turn a token, and none
     for (int32_t position = 0; position < 5; ++position) {
-      std::vector<float> x = {3, 5, 4, 7};
+      TestVector<float> x = {3, 5, 4, 7};
       const std::vector<int32_t> positions = {position};
       rope(*backend, {}, {.x = {x.data(), DType::kF32, {1, 1, 4}}, .positions = positions, .inv_freq = inv_freq});
       const float first[] = {3, -4, -3, 4, 3}, second[] = {4, 3, -4, -3, 4};

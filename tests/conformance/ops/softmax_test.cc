@@ -39,7 +39,7 @@ TEST(SoftmaxTest, MinusInfinityIsExactlyZeroAndLargeLogitsDoNotOverflow) {
     const auto backend = each.Make();
     for (const int64_t width : {2, 16, 17, 40}) {
       SCOPED_TRACE(fmt::format("{} {}", each.name, width));
-      std::vector<float> x(static_cast<size_t>(width), -INFINITY), y(x);
+      TestVector<float> x(static_cast<size_t>(width), -INFINITY), y(x);
       x.back() = 1e30f;
       softmax(*backend, {}, {.x = {x.data(), DType::kF32, {1, width}}, .y = {y.data(), DType::kF32, {1, width}}});
       for (size_t i = 0; i + 1 < y.size(); ++i) EXPECT_EQ(y[i], 0.0f);

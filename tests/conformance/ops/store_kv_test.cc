@@ -20,8 +20,8 @@ struct Cache {
                       v.data() + at * static_cast<size_t>(v_dim) * DTypeBytes(dtype), keep_s ? &s[at] : nullptr});
     }
   }
-  std::vector<std::byte> k, v;
-  std::vector<float> s;
+  TestVector<std::byte> k, v;
+  TestVector<float> s;
   std::vector<KvRow> rows;
 };
 
@@ -58,14 +58,11 @@ TEST(store_kv, MatchesTheTwinBitForBit) {
 TEST(store_kv, RoundsToNearestEven) {
   // 1 + 2^-8 lies halfway between two bf16 and goes to the even one below; 1 + 3 * 2^-8 to the even one above.
   const float inf = std::numeric_limits<float>::infinity();
-  std::vector<float> values = {1.00390625f, 1.01171875f, 1.00390637f, -1.00390625f, 3.4e38f,
-                               inf,         -inf,        NAN,         -0.0f,        1e-40f};
+  TestVector<float> values = {1.00390625f, 1.01171875f, 1.00390637f, -1.00390625f, 3.4e38f,
+                              inf,         -inf,        NAN,         -0.0f,        1e-40f};
   const std::vector<uint16_t> bits = {0x3f80, 0x3f82, 0x3f81, 0xbf80, 0x7f80, 0x7f80, 0xff80, 0x7fc0, 0x8000, 0x0001};
   const auto n = static_cast<int64_t>(values.size());
-  std::vector<std::unique_ptr<Backend>> backends;
-  backends.push_back(reference::MakeReferenceBackend());
-  for (const BackendCase& backend : BackendCases()) backends.push_back(backend.make());
-  for (const auto& backend : backends) {
+  for (const auto& backend : BackendsAndReference()) {
     Cache cache(1, 1, n, n, DType::kBF16, true);
     store_kv(*backend, {},
              {ConstTensorView(values.data(), DType::kF32, {1, 1, n}),

@@ -9,9 +9,9 @@ namespace {
 
 enum class Fill { kNormal, kFewValues, kAllEqual, kInfinities, kZeros };
 
-std::vector<float> Draw(int32_t blocks, Fill fill, uint64_t stream) {
+TestVector<float> Draw(int32_t blocks, Fill fill, uint64_t stream) {
   const Philox rng(3, stream);
-  std::vector<float> scores;
+  TestVector<float> scores;
   for (int32_t b = 0; b < blocks; ++b) {
     const float x = rng.Normal(static_cast<uint64_t>(b));
     switch (fill) {
@@ -25,9 +25,9 @@ std::vector<float> Draw(int32_t blocks, Fill fill, uint64_t stream) {
   return scores;
 }
 
-std::vector<uint64_t> DrawMask(int32_t blocks, float density, uint64_t stream) {
+TestVector<uint64_t> DrawMask(int32_t blocks, float density, uint64_t stream) {
   const Philox rng(4, stream);
-  std::vector<uint64_t> mask(static_cast<size_t>(CeilDiv(blocks, 64)) + 1, 0);
+  TestVector<uint64_t> mask(static_cast<size_t>(CeilDiv(blocks, 64)) + 1, 0);
   for (int32_t b = 0; b < blocks; ++b) {
     if (rng.Uniform(static_cast<uint64_t>(b)) < density) mask[static_cast<size_t>(b / 64)] |= uint64_t{1} << (b % 64);
   }
@@ -39,8 +39,8 @@ TEST(topk_blocks, MatchesTheTwin) {
   for (const BackendCase& backend_case : BackendCases()) {
     const auto backend = backend_case.make();
     for (const int k : {0, 1, 8, 32, 64, 100}) {
-      std::vector<std::vector<float>> scores;
-      std::vector<std::vector<uint64_t>> expected, found;
+      std::vector<TestVector<float>> scores;
+      std::vector<TestVector<uint64_t>> expected, found;
       uint64_t stream = 0;
       for (const int32_t blocks : {0, 1, 2, 7, 8, 9, 31, 63, 64, 65, 100, 101, 127, 128, 512, 1000, 2048}) {
         for (const Fill fill : {Fill::kNormal, Fill::kFewValues, Fill::kAllEqual, Fill::kInfinities, Fill::kZeros}) {
@@ -52,8 +52,8 @@ TEST(topk_blocks, MatchesTheTwin) {
         }
       }
       found = expected;
-      const std::vector<std::vector<uint64_t>> before = expected;
-      const auto run = [&](Backend& b, std::vector<std::vector<uint64_t>>& masks) {
+      const std::vector<TestVector<uint64_t>> before = expected;
+      const auto run = [&](Backend& b, std::vector<TestVector<uint64_t>>& masks) {
         std::vector<TopkBlocksArgs::Row> rows;
         for (size_t i = 0; i < scores.size(); ++i)
           rows.push_back({scores[i].data(), masks[i].data(), static_cast<int32_t>(scores[i].size())});

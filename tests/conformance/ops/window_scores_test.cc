@@ -29,8 +29,8 @@ class Scores {
   }
 
   // Entries beyond a row's windows are set to 0 for comparison.
-  std::vector<float> Run(Backend& backend) {
-    std::vector<float> p(static_cast<size_t>(Rows() * problem_.kv_heads * width_) + 1, -7.0f);
+  TestVector<float> Run(Backend& backend) {
+    TestVector<float> p(static_cast<size_t>(Rows() * problem_.kv_heads * width_) + 1, -7.0f);
     const float scale = 1.0f / std::sqrt(static_cast<float>(problem_.dim));
     window_scores(backend, {},
                   {q_.view, rows_, states_, keys_.view.dtype(), scale, static_cast<int>(problem_.kv_heads),
@@ -79,11 +79,11 @@ TEST(window_scores, MatchesTheTwin) {
   for (const Problem& problem : Problems()) {
     for (const DType dtype : {DType::kF32, DType::kBF16}) {
       Scores scores(problem, dtype);
-      const std::vector<float> expected = scores.Run(*reference);
+      const TestVector<float> expected = scores.Run(*reference);
       for (const BackendCase& backend : BackendCases()) {
         SCOPED_TRACE(fmt::format("{} {} g {} G {} D {} first row {} windows", backend.name, DTypeName(dtype),
                                  problem.group, problem.kv_heads, problem.dim, problem.windows[0]));
-        const std::vector<float> found = scores.Run(*backend.make());
+        const TestVector<float> found = scores.Run(*backend.make());
         for (size_t i = 0; i < found.size(); ++i) ASSERT_NEAR(expected[i], found[i], scores.Tolerance()) << i;
       }
     }
@@ -92,20 +92,23 @@ TEST(window_scores, MatchesTheTwin) {
 
 // A row's bits depend on that row alone: not on threads, nor on the rows beside it.
 TEST(window_scores, BitsDoNotDependOnThreadsOrCompany) {
-  for (const DType dtype : {DType::kF32, DType::kBF16}) {
-    for (const int64_t group : {1, 4, 5}) {
-      const Problem together{group, 2, 64, {300, 301, 317, 320, 7, 290, 299}};
-      const std::vector<float> all = Scores(together, dtype).Run(*cpu::MakeCpuBackend(1));
-      EXPECT_EQ(all, Scores(together, dtype).Run(*cpu::MakeCpuBackend(3)));
-      // Row 0 alone: the tensors are filled from the front, so it is the same row.
-      Problem alone = together;
-      alone.windows = {300};
-      alone.sequence_rows = together.sequence_rows;
-      // The same key layout needs the same width: a second row asks for it without being the same sequence.
-      alone.windows.push_back(320);
-      alone.sequence_rows = 1;
-      const std::vector<float> single = Scores(alone, dtype).Run(*cpu::MakeCpuBackend(1));
-      EXPECT_TRUE(std::equal(single.begin(), single.begin() + 2 * 320, all.begin()));
+  for (const std::vector<BackendCase>& family : BackendFamilies()) {
+    for (const DType dtype : {DType::kF32, DType::kBF16}) {
+      for (const int64_t group : {1, 4, 5}) {
+        SCOPED_TRACE(fmt::format("{} {} g {}", family[0].name, DTypeName(dtype), group));
+        const Problem together{group, 2, 64, {300, 301, 317, 320, 7, 290, 299}};
+        const TestVector<float> all = Scores(together, dtype).Run(*family.front().make());
+        EXPECT_EQ(all, Scores(together, dtype).Run(*family.back().make()));
+        // Row 0 alone: the tensors are filled from the front, so it is the same row.
+        Problem alone = together;
+        alone.windows = {300};
+        alone.sequence_rows = together.sequence_rows;
+        // The same key layout needs the same width: a second row asks for it without being the same sequence.
+        alone.windows.push_back(320);
+        alone.sequence_rows = 1;
+        const TestVector<float> single = Scores(alone, dtype).Run(*family.front().make());
+        EXPECT_TRUE(std::equal(single.begin(), single.begin() + 2 * 320, all.begin()));
+      }
     }
   }
 }
