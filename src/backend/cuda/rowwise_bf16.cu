@@ -17,12 +17,41 @@ constexpr int kTileColumns = 16;  // rows of W, and so columns of y, of an MMA
 constexpr int kTileRows = 8;      // rows of x of an MMA
 constexpr int kHalf = 32;         // inputs that the four threads of a row load at once: 64 bytes
 constexpr int kSpan = 2 * kHalf;  // inputs of a turn of a warp: a cache line of each row of W
-constexpr int kDepth = 2;         // turns whose weights are on their way at the same time
+constexpr int kSteps = 4;         // halves, of two turns, whose weights are on their way at the same time
+
+// 16 bytes, or zeros. In assembly because the compiler makes of a condition a branch, and of branches a queue: the
+// loads of a warp have to be on their way together. Weights are read once, and leave the first cache to the inputs.
+__device__ uint4 LoadWeights16(const void* data, bool there) {
+  uint4 v;
+  asm volatile(
+      "{\n"
+      ".reg .pred there;\n"
+      "setp.ne.u32 there, %5, 0;\n"
+      "mov.u32 %0, 0; mov.u32 %1, 0; mov.u32 %2, 0; mov.u32 %3, 0;\n"
+      "@there ld.global.nc.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];\n"
+      "}"
+      : "=&r"(v.x), "=&r"(v.y), "=&r"(v.z), "=&r"(v.w)
+      : "l"(data), "r"(static_cast<uint32_t>(there)));
+  return v;
+}
+__device__ uint4 LoadInputs16(const void* data, bool there) {
+  uint4 v;
+  asm volatile(
+      "{\n"
+      ".reg .pred there;\n"
+      "setp.ne.u32 there, %5, 0;\n"
+      "mov.u32 %0, 0; mov.u32 %1, 0; mov.u32 %2, 0; mov.u32 %3, 0;\n"
+      "@there ld.global.v4.u32 {%0, %1, %2, %3}, [%4];\n"
+      "}"
+      : "=&r"(v.x), "=&r"(v.y), "=&r"(v.z), "=&r"(v.w)
+      : "l"(data), "r"(static_cast<uint32_t>(there)));
+  return v;
+}
 
 // Eight weights from input k on. kVector: rows start at multiples of 16 bytes, and `width` is a multiple of 8.
 template <bool kVector>
 __device__ uint4 LoadWeights(const BFloat16* row, int k, int width) {
-  if constexpr (kVector) return k < width ? __ldcs(reinterpret_cast<const uint4*>(row + k)) : make_uint4(0, 0, 0, 0);
+  if constexpr (kVector) return LoadWeights16(row + k, k < width);
   const auto pair = [&](int i) {
     const uint32_t low = i < width ? row[i].bits : 0u, high = i + 1 < width ? row[i + 1].bits : 0u;
     return low | high << 16;
@@ -30,19 +59,30 @@ __device__ uint4 LoadWeights(const BFloat16* row, int k, int width) {
   return make_uint4(pair(k), pair(k + 2), pair(k + 4), pair(k + 6));
 }
 
-__device__ uint4 LoadInputs(const BFloat16* row, int k, int width) {
-  return k < width ? *reinterpret_cast<const uint4*>(row + k) : make_uint4(0, 0, 0, 0);
-}
-__device__ uint4 LoadInputs(const float* row, int k, int width) {
-  if (k >= width) return make_uint4(0, 0, 0, 0);
-  const auto pair = [](float low, float high) {
-    const __nv_bfloat162 both = __floats2bfloat162_rn(low, high);
-    return static_cast<uint32_t>(__bfloat16_as_ushort(both.x)) | static_cast<uint32_t>(__bfloat16_as_ushort(both.y))
-                                                                     << 16;
-  };
-  const float4 a = Load4(row + k), b = Load4(row + k + 4);
-  return make_uint4(pair(a.x, a.y), pair(a.z, a.w), pair(b.x, b.y), pair(b.z, b.w));
-}
+// Eight inputs as they lie in memory, and as the tensor cores take them.
+template <typename X>
+struct Inputs;
+template <>
+struct Inputs<BFloat16> {
+  uint4 words;
+  __device__ void Load(const BFloat16* row, int k, int width) { words = LoadInputs16(row + k, k < width); }
+  __device__ uint4 Rounded() const { return words; }
+};
+template <>
+struct Inputs<float> {
+  uint4 low, high;
+  __device__ void Load(const float* row, int k, int width) {
+    low = LoadInputs16(row + k, k < width);
+    high = LoadInputs16(row + k + 4, k < width);
+  }
+  __device__ uint4 Rounded() const {
+    return make_uint4(Pair(low.x, low.y), Pair(low.z, low.w), Pair(high.x, high.y), Pair(high.z, high.w));
+  }
+  __device__ static uint32_t Pair(uint32_t first, uint32_t second) {
+    const __nv_bfloat162 both = __floats2bfloat162_rn(__uint_as_float(first), __uint_as_float(second));
+    return __bfloat16_as_ushort(both.x) | static_cast<uint32_t>(__bfloat16_as_ushort(both.y)) << 16;
+  }
+};
 
 // sums [16 columns of y, 8 rows] += W [16, 16 inputs] x^T. a: of column `group` and group + 8, words of inputs.
 __device__ void Mma(float (&sums)[4], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3, uint32_t b0, uint32_t b1) {
@@ -54,7 +94,8 @@ __device__ void Mma(float (&sums)[4], uint32_t a0, uint32_t a1, uint32_t a2, uin
 
 // A block computes kColumnTiles * 16 columns of one term for kRowTiles * 8 rows.
 template <typename X, int kRowTiles, int kColumnTiles, bool kVector>
-__global__ void __launch_bounds__(kWarps* kWarpSize) RowwiseBf16Kernel(RowwiseLaunch<X> launch) {
+__global__ void __launch_bounds__(kWarps* kWarpSize, kRowTiles <= 2 ? 2 : 1)
+    RowwiseBf16Kernel(RowwiseLaunch<X> launch) {
   constexpr int kRows = kRowTiles * kTileRows, kColumns = kColumnTiles * kTileColumns;
   __shared__ float parts[kWarps][kTileRows][kColumns];
 
@@ -84,34 +125,40 @@ __global__ void __launch_bounds__(kWarps* kWarpSize) RowwiseBf16Kernel(RowwiseLa
     x_rows[i] = launch.inputs.x + min(first_row + i * kTileRows + group, rows - 1) * launch.inputs.stride;
   }
 
+  // The inputs of few rows are asked for together with the weights; those of many would not fit the registers.
+  constexpr bool kEarly = kRowTiles <= 2;
+  Inputs<X> x[kEarly ? kSteps : 1][kRowTiles];
+  const auto load_inputs = [&](Inputs<X>(&to)[kRowTiles], int k) {
+#pragma unroll
+    for (int r = 0; r < kRowTiles; ++r) to[r].Load(x_rows[r], k, width);
+  };
+
   float sums[kRowTiles][kColumnTiles][4] = {};
-  for (int first = warp * kSpan + quarter * 8; first - quarter * 8 < width; first += kDepth * kWarps * kSpan) {
-    uint4 w[kDepth][2][kColumnTiles][2];
+  for (int turn = warp * kSpan; turn < width; turn += kSteps / 2 * kWarps * kSpan) {
+    const auto input = [&](int step) { return turn + step / 2 * kWarps * kSpan + step % 2 * kHalf + quarter * 8; };
+    uint4 w[kSteps][kColumnTiles][2];
 #pragma unroll
-    for (int turn = 0; turn < kDepth; ++turn) {
+    for (int step = 0; step < kSteps; ++step) {
 #pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        const int k = first + turn * kWarps * kSpan + half * kHalf;
-#pragma unroll
-        for (int i = 0; i < 2 * kColumnTiles; ++i) {
-          w[turn][half][i / 2][i % 2] = LoadWeights<kVector>(w_rows[i / 2][i % 2], k, width);
-        }
+      for (int i = 0; i < 2 * kColumnTiles; ++i) {
+        w[step][i / 2][i % 2] = LoadWeights<kVector>(w_rows[i / 2][i % 2], input(step), width);
       }
     }
+    if constexpr (kEarly) {
 #pragma unroll
-    for (int turn = 0; turn < kDepth; ++turn) {
+      for (int step = 0; step < kSteps; ++step) load_inputs(x[step], input(step));
+    }
 #pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        const int k = first + turn * kWarps * kSpan + half * kHalf;
+    for (int step = 0; step < kSteps; ++step) {
+      if constexpr (!kEarly) load_inputs(x[0], input(step));
 #pragma unroll
-        for (int r = 0; r < kRowTiles; ++r) {
-          const uint4 x = LoadInputs(x_rows[r], k, width);
+      for (int r = 0; r < kRowTiles; ++r) {
+        const uint4 inputs = x[kEarly ? step : 0][r].Rounded();
 #pragma unroll
-          for (int c = 0; c < kColumnTiles; ++c) {
-            const uint4 &low = w[turn][half][c][0], &high = w[turn][half][c][1];
-            Mma(sums[r][c], low.x, high.x, low.y, high.y, x.x, x.y);
-            Mma(sums[r][c], low.z, high.z, low.w, high.w, x.z, x.w);
-          }
+        for (int c = 0; c < kColumnTiles; ++c) {
+          const uint4 &low = w[step][c][0], &high = w[step][c][1];
+          Mma(sums[r][c], low.x, high.x, low.y, high.y, inputs.x, inputs.y);
+          Mma(sums[r][c], low.z, high.z, low.w, high.w, inputs.z, inputs.w);
         }
       }
     }
