@@ -14,8 +14,13 @@ if(NOSA_CUDA AND NOT NOSA_SANITIZE AND NOT NOSA_FUZZ)
   if(CMAKE_CUDA_COMPILER)
     enable_language(CUDA)
     find_package(CUDAToolkit 12.0 REQUIRED)
+    if(NOT CMAKE_CUDA20_STANDARD_COMPILE_OPTION)  # CMake 3.25 does not know that nvcc takes it
+      set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION "-std=c++20")
+      set(CMAKE_CUDA20_EXTENSION_COMPILE_OPTION "-std=c++20")
+    endif()
     set(CMAKE_CUDA_STANDARD 20)
     set(CMAKE_CUDA_STANDARD_REQUIRED ON)
+    set(CMAKE_CUDA_EXTENSIONS OFF)
     set(CMAKE_CUDA_RUNTIME_LIBRARY Static)
     if(CCACHE)
       set(CMAKE_CUDA_COMPILER_LAUNCHER ${CCACHE})
@@ -23,7 +28,8 @@ if(NOSA_CUDA AND NOT NOSA_SANITIZE AND NOT NOSA_FUZZ)
     # fmt 9 switches constexpr off for nvcc, which needs it. Then: constexpr functions of shared
     # headers in kernels; the host compiler's warnings, but for what nvcc's
     # own generated code would raise.
-    add_compile_options($<$<COMPILE_LANGUAGE:CUDA>:-DFMT_USE_CONSTEXPR=1> $<$<COMPILE_LANGUAGE:CUDA>:--expt-relaxed-constexpr> $<$<COMPILE_LANGUAGE:CUDA>:-lineinfo>
+    add_compile_options($<$<COMPILE_LANGUAGE:CUDA>:-DFMT_USE_CONSTEXPR=1>
+                        $<$<COMPILE_LANGUAGE:CUDA>:--expt-relaxed-constexpr> $<$<COMPILE_LANGUAGE:CUDA>:-lineinfo>
                         "$<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-Wall,-Wextra,-Wno-unused-parameter>")
     set(NOSA_HAS_CUDA TRUE)
     message(STATUS "CUDA backend: ${CMAKE_CUDA_COMPILER_VERSION} for ${NOSA_CUDA_ARCHITECTURES}")

@@ -87,6 +87,14 @@ int Model::MinSlotsPerLane() const {
   return std::max(4, static_cast<int>(CeilDiv(2 * attention_.kernel_size, attention_.block_size)) + 2);
 }
 
+Status Model::Step(const ForwardCall& call, std::span<const TokenId> tokens, TensorView logits) const {
+  const TensorView x = call.workspace->Get(kHiddenSlot, {static_cast<int64_t>(tokens.size()), config_.hidden_size});
+  decoder_->Embed(call, tokens, x);
+  NOSA_RETURN_IF_ERROR(decoder_->RunLayers(call, 0, decoder_->layers(), x));
+  decoder_->Head(call, x, logits);
+  return Status::Ok();
+}
+
 Status Model::Forward(const ForwardCall& call, std::span<const TokenId> tokens, TensorView logits) const {
   const int64_t rows = static_cast<int64_t>(tokens.size());
   const TensorView x = call.workspace->Get(kHiddenSlot, {rows, config_.hidden_size});

@@ -60,6 +60,9 @@ class Model {
   // rows; empty: none. Commits nothing: the caller does.
   // Fails as attention::AttentionRunner::Run.
   Status Forward(const ForwardCall& call, std::span<const TokenId> tokens, TensorView logits) const;
+  // The same for one token of every seat, with nothing that a recorded graph could not hold: logits [R, vocab] f32 are
+  // in compute memory, and tokens where the backend addresses them.
+  Status Step(const ForwardCall& call, std::span<const TokenId> tokens, TensorView logits) const;
 
  private:
   Model() = default;

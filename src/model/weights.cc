@@ -106,6 +106,18 @@ class CheckpointSource final : public WeightSource {
     return ConstTensorView(kept.View(dtype, shape));
   }
 
+  Result<ConstTensorView> Put(std::string_view name, ConstTensorView tensor) override {
+    const ConstBytes data = {tensor.bytes(), static_cast<size_t>(tensor.shape().elements()) * DTypeBytes(tensor.dtype())};
+    if (device_.used()) {
+      NOSA_ASSIGN_OR_RETURN(const Buffer* const kept, device_.Upload(name, data));
+      return ConstTensorView(kept->View(tensor.dtype(), tensor.shape()));
+    }
+    Buffer& copy = copies_[std::string(name)];
+    copy = Buffer::Host(data.size());
+    std::memcpy(copy.data(), data.data(), data.size());
+    return ConstTensorView(copy.View(tensor.dtype(), tensor.shape()));
+  }
+
   uint64_t fingerprint() const override { return fingerprint_; }
   uint64_t copied_bytes() const override { return copied_bytes_; }
   uint64_t device_bytes() const override { return device_.bytes(); }
@@ -165,6 +177,18 @@ class RandomSource final : public WeightSource {
         std::memcpy(buffer.data() + at, buffer.data(), std::min(chunk, buffer.size() - at));
     }
     return ConstTensorView(buffer.View(dtype, shape));
+  }
+
+  Result<ConstTensorView> Put(std::string_view name, ConstTensorView tensor) override {
+    const ConstBytes data = {tensor.bytes(), static_cast<size_t>(tensor.shape().elements()) * DTypeBytes(tensor.dtype())};
+    if (device_.used()) {
+      NOSA_ASSIGN_OR_RETURN(const Buffer* const kept, device_.Upload(name, data));
+      return ConstTensorView(kept->View(tensor.dtype(), tensor.shape()));
+    }
+    Buffer& copy = tensors_[std::string(name)];
+    copy = Buffer::Host(data.size());
+    std::memcpy(copy.data(), data.data(), data.size());
+    return ConstTensorView(copy.View(tensor.dtype(), tensor.shape()));
   }
 
   uint64_t fingerprint() const override { return seed_; }

@@ -22,6 +22,8 @@ class WeightSource {
   virtual bool Has(std::string_view name) const = 0;
   // The tensor as `dtype` (f32 or bf16) with exactly `shape`; kNotFound or kInvalidArgument with both sides.
   virtual Result<ConstTensorView> Get(std::string_view name, const Shape& shape, DType dtype) = 0;
+  // A packed tensor made from the checkpoint, as a copy where the weights lie.
+  virtual Result<ConstTensorView> Put(std::string_view name, ConstTensorView tensor) = 0;
   // Tells sources apart, for binding cached KV to them.
   virtual uint64_t fingerprint() const = 0;
   // Bytes of copies this source made in RAM; mapped tensors cost none.

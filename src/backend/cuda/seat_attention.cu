@@ -263,10 +263,10 @@ __global__ void __launch_bounds__(kMmaThreads, 2) MmaAttention(const Params p) {
         uint32_t v[4];
         const int matrix = self / 8;
         LoadMatricesTransposed(v, SharedAddress(stage.v + Place<Dim>((matrix % 2) * 8 + self % 8, n * 2 + matrix / 2)));
-        Mma(out[2 * n], w, v[0], v[1]);
-        Mma(out[2 * n], w_rest, v[0], v[1]);
-        Mma(out[2 * n + 1], w, v[2], v[3]);
-        Mma(out[2 * n + 1], w_rest, v[2], v[3]);
+        MultiplyAdd(out[2 * n], w, v[0], v[1]);
+        MultiplyAdd(out[2 * n], w_rest, v[0], v[1]);
+        MultiplyAdd(out[2 * n + 1], w, v[2], v[3]);
+        MultiplyAdd(out[2 * n + 1], w_rest, v[2], v[3]);
       }
       __syncwarp();  // the stage may be overwritten
     }

@@ -27,8 +27,7 @@ class LlamaDecoder final : public Decoder {
  public:
   LlamaDecoder(const schema::ModelConfig& config, std::shared_ptr<WeightSource> weights)
       : config_(config),
-        weights_(std::move(weights)),
-        inv_freq_(schema::RopeInverseFrequencies(config.rope, config.head_dim)) {}
+        weights_(std::move(weights)) {}
 
   Status Load(DType dtype);
   int layers() const override { return config_.num_layers; }
@@ -68,7 +67,7 @@ class LlamaDecoder final : public Decoder {
 
   schema::ModelConfig config_;
   std::shared_ptr<WeightSource> weights_;
-  std::vector<float> inv_freq_;
+  std::span<const float> inv_freq_;  // [head_dim / 2], where the weights lie
   ConstTensorView embed_, norm_, head_;
   std::vector<LlamaLayer> layers_;
 };
@@ -108,7 +107,13 @@ Status LlamaDecoder::Load(DType dtype) {
     }
     layers_.push_back(layer);
   }
-  return status;
+  NOSA_RETURN_IF_ERROR(status);
+  const std::vector<float> frequencies = schema::RopeInverseFrequencies(c.rope, c.head_dim);
+  const int64_t pairs = static_cast<int64_t>(frequencies.size());
+  NOSA_ASSIGN_OR_RETURN(const ConstTensorView inv_freq,
+                        weights_->Put("rope.inv_freq", {frequencies.data(), DType::kF32, {pairs}}));
+  inv_freq_ = {inv_freq.row<float>(0), frequencies.size()};
+  return Status::Ok();
 }
 
 Status LlamaDecoder::Attention(const ForwardCall& call, int index, TensorView x) const {

@@ -1,0 +1,61 @@
+// Decode steps of a batch of seats, on the device from the last token to the next: recorded once, then repeated.
+#pragma once
+
+#include <memory>
+#include <span>
+
+#include "attention/step.h"
+#include "kv/seat_store.h"
+#include "model/model.h"
+
+namespace nosa::model {
+
+using StepOptions = attention::StepOptions;
+using StepSchedule = attention::StepOptions::Schedule;
+
+struct DecodeStepOptions {
+  StepOptions attention;
+  int seats = 0;
+  int slots = 0;  // per lane and seat; 0: blocks are read from their pages
+  int max_tokens = 0;
+};
+
+// For one caller thread. A step reads the token of every seat and writes the most likely next one in its place, and the
+// logits; both can be read and replaced between steps.
+class DecodeStep {
+ public:
+  // Fails as SeatStore::Create and StepAttention::Create.
+  static Result<std::unique_ptr<DecodeStep>> Create(std::shared_ptr<const Model> model,
+                                                    const DecodeStepOptions& options, ops::Backend* backend);
+  // Device memory it takes, scratch of the backend included as far as it can be told.
+  static uint64_t DeviceBytes(const Model& model, const DecodeStepOptions& options);
+
+  kv::SeatStore& store() { return *store_; }
+  attention::StepAttention& attention() { return *attention_; }
+  // [seats], in shared memory. Of empty seats: any token of the vocabulary.
+  std::span<TokenId> tokens() const { return {tokens_.as<TokenId>(), static_cast<size_t>(options_.seats)}; }
+
+  // Gives one step to the device and returns: the first one call by call, later ones as the recording, where the backend
+  // records.
+  Status Run();
+  void Wait() { backend_->Synchronize({}); }
+  // Of the last step, [seats, vocab] f32 in shared memory. Waits.
+  ConstTensorView ReadLogits();
+
+ private:
+  DecodeStep(std::shared_ptr<const Model> model, const DecodeStepOptions& options, ops::Backend* backend)
+      : model_(std::move(model)), options_(options), backend_(backend), workspace_(backend) {}
+  Status Calls();
+
+  std::shared_ptr<const Model> model_;
+  DecodeStepOptions options_;
+  ops::Backend* backend_;
+  Workspace workspace_;
+  std::unique_ptr<kv::SeatStore> store_;
+  std::unique_ptr<attention::StepAttention> attention_;
+  Buffer tokens_, logits_, shared_logits_;
+  std::unique_ptr<ops::Graph> graph_;
+  int64_t steps_ = 0;
+};
+
+}  // namespace nosa::model
