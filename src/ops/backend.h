@@ -75,6 +75,8 @@ class Backend {
   virtual MemoryKind shared_memory() const = 0;
   // Zeroed memory; kResourceExhausted with sizes when there is none.
   virtual Result<Buffer> Allocate(size_t bytes, MemoryKind kind) = 0;
+  // Bytes of that kind that may still be allocated; not known: the largest number.
+  virtual uint64_t Available(MemoryKind) const { return UINT64_MAX; }
   // Any two kinds of memory; both ranges stay valid until the stream has passed this point.
   virtual void Copy(void* to, const void* from, size_t bytes, Stream stream) = 0;
 

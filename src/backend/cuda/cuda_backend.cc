@@ -137,6 +137,12 @@ class CudaBackend final : public ops::Backend, public Context {
   MemoryKind compute_memory() const override { return MemoryKind::kDevice; }
   MemoryKind shared_memory() const override { return MemoryKind::kPinned; }
   Result<Buffer> Allocate(size_t bytes, MemoryKind kind) override;
+  uint64_t Available(MemoryKind kind) const override {
+    if (kind != MemoryKind::kDevice) return UINT64_MAX;
+    size_t free = 0, total = 0;
+    NOSA_CUDA_CHECK(cudaMemGetInfo(&free, &total));
+    return std::min<uint64_t>(free, memory_.limit_bytes - memory_.used_bytes);
+  }
   void Copy(void* to, const void* from, size_t bytes, ops::Stream stream) override {
     NOSA_CUDA_CHECK(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, this->stream(stream)));
   }

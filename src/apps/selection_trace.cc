@@ -1,0 +1,105 @@
+#include "apps/selection_trace.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <numeric>
+
+#include "base/check.h"
+#include "base/rng.h"
+
+namespace nosa::apps {
+namespace {
+
+// Where in the list of dropped blocks, newest first and in units of k, the one that comes back is found; the rest of
+// the probability: anywhere.
+struct StackStep {
+  double depth, share;
+};
+constexpr std::array<StackStep, 4> kStackSteps = {{{0.25, 0.598}, {0.5, 0.779}, {1.0, 0.908}, {2.0, 0.967}}};
+
+// One lane of one row, step by step.
+class Lane {
+ public:
+  Lane(const TraceShape& shape, double locality, TraceReuse reuse, Philox rng)
+      : shape_(shape), changes_((1 - locality) * shape.selected), reuse_(reuse), rng_(rng) {
+    std::vector<uint16_t> all(static_cast<size_t>(shape.places));
+    std::iota(all.begin(), all.end(), uint16_t{0});
+    for (size_t i = all.size(); i > 1; --i) std::swap(all[i - 1], all[Below(i)]);
+    members_.assign(all.begin(), all.begin() + shape.width);
+    dropped_.assign(all.begin() + shape.width, all.end());
+  }
+
+  const std::vector<uint16_t>& members() const { return members_; }
+
+  void Advance() {
+    const double whole = std::floor(changes_);
+    size_t n = static_cast<size_t>(whole) + (Uniform() < changes_ - whole ? 1 : 0);
+    n = std::min({n, members_.size(), dropped_.size()});
+    std::vector<uint16_t> leaving;
+    for (size_t i = 0; i < n; ++i) {
+      uint16_t& member = members_[i + Below(members_.size() - i)];
+      std::swap(members_[i], member);
+      leaving.push_back(members_[i]);
+    }
+    for (size_t i = 0; i < n; ++i) {
+      const size_t at = Depth();
+      members_[i] = dropped_[at];
+      dropped_.erase(dropped_.begin() + static_cast<ptrdiff_t>(at));
+    }
+    dropped_.insert(dropped_.begin(), leaving.begin(), leaving.end());
+  }
+
+ private:
+  double Uniform() { return rng_.Uniform(next_++); }
+  size_t Below(size_t n) { return std::min(n - 1, static_cast<size_t>(Uniform() * static_cast<double>(n))); }
+
+  size_t Depth() {
+    if (reuse_ == TraceReuse::kUniform) return Below(dropped_.size());
+    const double share = Uniform();
+    double from = 0;
+    for (const StackStep& step : kStackSteps) {
+      const size_t first = static_cast<size_t>(from * shape_.selected);
+      const size_t last = static_cast<size_t>(step.depth * shape_.selected);
+      if (share < step.share && last > first && last <= dropped_.size()) return first + Below(last - first);
+      from = step.depth;
+    }
+    return Below(dropped_.size());
+  }
+
+  const TraceShape& shape_;
+  double changes_;
+  TraceReuse reuse_;
+  Philox rng_;
+  uint64_t next_ = 0;
+  std::vector<uint16_t> members_, dropped_;
+};
+
+}  // namespace
+
+Result<TraceReuse> ParseTraceReuse(std::string_view name) {
+  if (name == "uniform") return TraceReuse::kUniform;
+  if (name == "stack") return TraceReuse::kStack;
+  return InvalidArgument("expected uniform or stack, found \"{}\"", name);
+}
+
+std::vector<uint16_t> MakeTrace(const TraceShape& shape, double locality, TraceReuse reuse, uint64_t seed) {
+  NOSA_CHECK(shape.width <= shape.places && shape.places <= 65536, "a trace picks {} of {} blocks", shape.width,
+             shape.places);
+  const size_t width = static_cast<size_t>(shape.width), lanes = static_cast<size_t>(shape.lanes);
+  const size_t steps = static_cast<size_t>(shape.steps);
+  std::vector<uint16_t> picks(static_cast<size_t>(shape.rows) * steps * lanes * width);
+  for (size_t row = 0; row < static_cast<size_t>(shape.rows); ++row) {
+    for (size_t lane = 0; lane < lanes; ++lane) {
+      Lane state(shape, locality, reuse, Philox(seed, row * lanes + lane));
+      for (size_t step = 0; step < steps; ++step) {
+        std::copy(state.members().begin(), state.members().end(),
+                  picks.begin() + static_cast<ptrdiff_t>(((row * steps + step) * lanes + lane) * width));
+        state.Advance();
+      }
+    }
+  }
+  return picks;
+}
+
+}  // namespace nosa::apps

@@ -1,0 +1,35 @@
+// Made-up selections with a given locality, for measuring transfers without a trained model.
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+#include <vector>
+
+#include "base/status.h"
+#include "ops/replay_selection.h"
+
+namespace nosa::apps {
+
+struct TraceShape {
+  int rows = 1;       // independent sequences
+  int steps = 1;
+  int lanes = 1;      // layers x KV heads
+  int width = 1;      // picks beside the forced blocks
+  int selected = 1;   // k: picks and forced blocks; locality is a share of it
+  int places = 1;     // blocks there are to pick from
+};
+
+// Which block comes when one changes. Either way the same number changes per step, so locality is the same; how often a
+// block comes back is what a cache beyond the selection lives on.
+enum class TraceReuse : uint8_t {
+  kUniform,  // any block: nothing comes back sooner than chance
+  // As nosa-21m selects (docs/performance.md, "Slack"): an LRU stack in which 60 % of those that come were dropped
+  // within the last k/4 drops, 78 % within k/2, 91 % within k, 97 % within 2k.
+  kStack,
+};
+Result<TraceReuse> ParseTraceReuse(std::string_view name);  // "uniform", "stack"
+
+// picks [rows, steps, lanes, width]. `locality`: the share of a step's blocks that the step before had too.
+std::vector<uint16_t> MakeTrace(const TraceShape& shape, double locality, TraceReuse reuse, uint64_t seed);
+
+}  // namespace nosa::apps
