@@ -613,12 +613,13 @@ bool LaunchFor(Context& context, ops::Stream stream, const AttentionPlan& plan) 
   if (!fits(std::max(sizeof(Small), sizeof(FewShared<D>)))) return false;
   const int64_t heads = plan.states.heads;
   // Which kernel is a matter of time alone. Pairs a tile has, and those of a group if groups share rows evenly.
-  const int64_t of_tile = CeilDiv(plan.ref_count, plan.tile_count) * heads;
+  const int64_t of_tile = CeilDiv(std::max(1, plan.ref_count), plan.tile_count) * heads;
   const int64_t of_group = CeilDiv(int64_t{plan.rows} * plan.kv_heads, plan.group_count) * heads;
   if (of_tile <= FewShared<D>::kPairs) {
     Launch(AttendFew<D>, sizeof(FewShared<D>), FewShared<D>::kPairs, context, stream, plan);
   } else if (fits(sizeof(Large)) && of_group > Small::kPairs &&
-             plan.group_count * CeilDiv(of_group, Large::kPairs) * 10 >= context.multiprocessors() * 9) {
+             // Two large blocks a multiprocessor hide each other's waits; one alone is slower than two small ones.
+             plan.group_count * CeilDiv(of_group, Large::kPairs) * 10 >= context.multiprocessors() * 19) {
     Launch(AttendRows<D, 2>, sizeof(Large), Large::kPairs, context, stream, plan);
   } else {
     Launch(AttendRows<D, 1>, sizeof(Small), Small::kPairs, context, stream, plan);
