@@ -106,26 +106,35 @@ void LaunchAny(Context& context, ops::Stream stream, const AttentionPlan& plan, 
   NOSA_CUDA_LAUNCHED();
 }
 
+// Refs that tiles have, of which a call may bring more. Tiles read in place may lie where the host cannot read them.
+int RefsOf(const ops::BlockAttentionArgs& args, const AttentionPlan& plan) {
+  if (plan.tiles == args.tiles.data()) return static_cast<int>(args.refs.size());
+  int refs = 0;
+  for (const ops::AttentionTile& tile : args.tiles) refs += tile.ref_count;
+  return refs;
+}
+
 }  // namespace
 
 void block_attention(ops::Backend& backend, ops::Stream stream, const ops::BlockAttentionArgs& args) {
   if (args.groups.size() < 2 || args.tiles.empty() || args.refs.empty()) return;
   Context& context = ContextOf(backend);
-  const AttentionPlan plan = {.q = args.q.row<float>(0),
-                              .q_stride = args.q.row_stride(),
-                              .positions = context.Stage(args.positions, stream),
-                              .tiles = context.Stage(args.tiles, stream),
-                              .refs = context.Stage(args.refs, stream),
-                              .groups = context.Stage(args.groups, stream),
-                              .states = args.states,
-                              .k_dim = static_cast<int>(args.q.dim(2)),
-                              .rows = static_cast<int>(args.q.rows()),
-                              .block_size = args.block_size,
-                              .scale = args.scale,
-                              .group_count = static_cast<int>(args.groups.size()) - 1,
-                              .tile_count = static_cast<int>(args.tiles.size()),
-                              .ref_count = static_cast<int>(args.refs.size()),
-                              .kv_heads = static_cast<int>(args.q.dim(1)) / args.states.heads};
+  AttentionPlan plan = {.q = args.q.row<float>(0),
+                        .q_stride = args.q.row_stride(),
+                        .positions = context.Stage(args.positions, stream),
+                        .tiles = context.Stage(args.tiles, stream),
+                        .refs = context.Stage(args.refs, stream),
+                        .groups = context.Stage(args.groups, stream),
+                        .states = args.states,
+                        .k_dim = static_cast<int>(args.q.dim(2)),
+                        .rows = static_cast<int>(args.q.rows()),
+                        .block_size = args.block_size,
+                        .scale = args.scale,
+                        .group_count = static_cast<int>(args.groups.size()) - 1,
+                        .tile_count = static_cast<int>(args.tiles.size()),
+                        .ref_count = 0,
+                        .kv_heads = static_cast<int>(args.q.dim(1)) / args.states.heads};
+  plan.ref_count = RefsOf(args, plan);
   if (BlockAttentionOnTensorCores(context, stream, plan, args.dtype)) return;
   LaunchAny(context, stream, plan, args.dtype);
 }

@@ -193,6 +193,8 @@ __device__ __forceinline__ void MergeChannels(Carried<kColumns>& carried, int co
 template <int D, int kTilesOfWarp>
 struct RowsShared {
   static constexpr int kPairs = kWarps * kTilesOfWarp * 16;
+  // Operands B taken together, of 16 columns: four products that do not wait for each other.
+  static constexpr int kAtOnce = kTilesOfWarp == 1 ? 2 : 1;
   using Walk = TileWalk<kThreads, 128, 2048, kPairs>;
 
   alignas(1024) char q[kQueryTerms * kPairs * D * 2];
@@ -207,7 +209,8 @@ template <int D, int kTilesOfWarp>
 __device__ __forceinline__ void Products(const RowsShared<D, kTilesOfWarp>& shared,
                                          float (&s)[kTilesOfWarp][kTokens / 8][4]) {
   using Layout = Rows<D>;
-  constexpr uint32_t kTermBytes = RowsShared<D, kTilesOfWarp>::kPairs * D * 2;
+  using Shared = RowsShared<D, kTilesOfWarp>;
+  constexpr uint32_t kTermBytes = Shared::kPairs * D * 2;
   const int lane = static_cast<int>(threadIdx.x) % kWarpSize, warp = static_cast<int>(threadIdx.x) / kWarpSize;
   const uint32_t q =
       Layout::First(SharedAddress(shared.q) + static_cast<uint32_t>(warp * kTilesOfWarp * 16) * Layout::kPitch, lane);
@@ -229,15 +232,21 @@ __device__ __forceinline__ void Products(const RowsShared<D, kTilesOfWarp>& shar
       }
     }
 #pragma unroll
-    for (int n = 0; n < kTokens / 16; ++n) {
-      uint32_t b[4];
-      LoadMatrices(b, Layout::AtStep(k, step) + static_cast<uint32_t>(n) * 16u * Layout::kPitch);
+    for (int first = 0; first < kTokens / 16; first += Shared::kAtOnce) {
+      uint32_t b[Shared::kAtOnce][4];
+#pragma unroll
+      for (int n = 0; n < Shared::kAtOnce; ++n) {
+        LoadMatrices(b[n], Layout::AtStep(k, step) + static_cast<uint32_t>(first + n) * 16u * Layout::kPitch);
+      }
 #pragma unroll
       for (int t = 0; t < kQueryTerms; ++t) {
 #pragma unroll
-        for (int i = 0; i < kTilesOfWarp; ++i) {
-          MultiplyAdd(s[i][2 * n], a[i][t], b[0], b[1]);
-          MultiplyAdd(s[i][2 * n + 1], a[i][t], b[2], b[3]);
+        for (int n = 0; n < Shared::kAtOnce; ++n) {
+#pragma unroll
+          for (int i = 0; i < kTilesOfWarp; ++i) {
+            MultiplyAdd(s[i][2 * (first + n)], a[i][t], b[n][0], b[n][1]);
+            MultiplyAdd(s[i][2 * (first + n) + 1], a[i][t], b[n][2], b[n][3]);
+          }
         }
       }
     }
@@ -287,7 +296,7 @@ __global__ void __launch_bounds__(kThreads, 2) AttendRows(AttentionPlan plan) {
   const int heads = plan.states.heads, rows = Shared::kPairs / heads, window = Shared::Walk::Window(rows);
   const int first = plan.groups[blockIdx.x], last = plan.groups[blockIdx.x + 1];
   int lowest, highest;
-  walk.FindRows(plan, first, last, &lowest, &highest);
+  if (!walk.FindRows(plan, first, last, &lowest, &highest)) return;
 
   for (int row0 = lowest + static_cast<int>(blockIdx.y) * rows; row0 <= highest;
        row0 += static_cast<int>(gridDim.y) * rows) {
@@ -373,22 +382,29 @@ __global__ void __launch_bounds__(kThreads, 2) AttendRows(AttentionPlan plan) {
         if (!any) continue;
         const uint32_t v = Rows<D>::First(SharedAddress(shared.v), lane);
 #pragma unroll
-        for (int n = 0; n < D / 16; ++n) {
-          float part[kTilesOfWarp][2][4] = {};
+        for (int from = 0; from < D / 16; from += Shared::kAtOnce) {
+          float part[Shared::kAtOnce][kTilesOfWarp][2][4] = {};
 #pragma unroll
           for (int c = 0; c < kTokens / kChunk; ++c) {
-            uint32_t b[4];
-            LoadMatricesTransposed(b, Rows<D>::AtStep(v, n) + static_cast<uint32_t>(c) * kChunk * Rows<D>::kPitch);
 #pragma unroll
-            for (int w = 0; w < kWeightTerms; ++w) {
+            for (int n = 0; n < Shared::kAtOnce; ++n) {
+              uint32_t b[4];
+              LoadMatricesTransposed(
+                  b, Rows<D>::AtStep(v, from + n) + static_cast<uint32_t>(c) * kChunk * Rows<D>::kPitch);
 #pragma unroll
-              for (int i = 0; i < kTilesOfWarp; ++i) AddValues(part[i], weights[i][w][c], b);
+              for (int w = 0; w < kWeightTerms; ++w) {
+#pragma unroll
+                for (int i = 0; i < kTilesOfWarp; ++i) AddValues(part[n][i], weights[i][w][c], b);
+              }
             }
           }
 #pragma unroll
-          for (int i = 0; i < kTilesOfWarp; ++i) {
-            MergeChannels(carried[i], 2 * n, part[i][0], factors[i], active[i]);
-            MergeChannels(carried[i], 2 * n + 1, part[i][1], factors[i], active[i]);
+          for (int n = 0; n < Shared::kAtOnce; ++n) {
+#pragma unroll
+            for (int i = 0; i < kTilesOfWarp; ++i) {
+              MergeChannels(carried[i], 2 * (from + n), part[n][i][0], factors[i], active[i]);
+              MergeChannels(carried[i], 2 * (from + n) + 1, part[n][i][1], factors[i], active[i]);
+            }
           }
         }
       }
@@ -433,7 +449,7 @@ __global__ void __launch_bounds__(kThreads) AttendFew(AttentionPlan plan) {
   const int heads = plan.states.heads, rows = Shared::kPairs / heads, window = Shared::Walk::Window(rows);
   const int first = plan.groups[blockIdx.x], last = plan.groups[blockIdx.x + 1];
   int lowest, highest;
-  walk.FindRows(plan, first, last, &lowest, &highest);
+  if (!walk.FindRows(plan, first, last, &lowest, &highest)) return;
 
   for (int row0 = lowest + static_cast<int>(blockIdx.y) * rows; row0 <= highest;
        row0 += static_cast<int>(gridDim.y) * rows) {
@@ -597,12 +613,13 @@ bool LaunchFor(Context& context, ops::Stream stream, const AttentionPlan& plan) 
   if (!fits(std::max(sizeof(Small), sizeof(FewShared<D>)))) return false;
   const int64_t heads = plan.states.heads;
   // Which kernel is a matter of time alone. Pairs a tile has, and those of a group if groups share rows evenly.
-  const int64_t of_tile = CeilDiv(plan.ref_count, plan.tile_count) * heads;
+  const int64_t of_tile = CeilDiv(std::max(1, plan.ref_count), plan.tile_count) * heads;
   const int64_t of_group = CeilDiv(int64_t{plan.rows} * plan.kv_heads, plan.group_count) * heads;
   if (of_tile <= FewShared<D>::kPairs) {
     Launch(AttendFew<D>, sizeof(FewShared<D>), FewShared<D>::kPairs, context, stream, plan);
   } else if (fits(sizeof(Large)) && of_group > Small::kPairs &&
-             plan.group_count * CeilDiv(of_group, Large::kPairs) * 10 >= context.multiprocessors() * 9) {
+             // Two large blocks a multiprocessor hide each other's waits; one alone is slower than two small ones.
+             plan.group_count * CeilDiv(of_group, Large::kPairs) * 10 >= context.multiprocessors() * 19) {
     Launch(AttendRows<D, 2>, sizeof(Large), Large::kPairs, context, stream, plan);
   } else {
     Launch(AttendRows<D, 1>, sizeof(Small), Small::kPairs, context, stream, plan);

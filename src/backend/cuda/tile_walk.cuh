@@ -26,8 +26,8 @@ struct TileWalk {
   uint32_t useful[kThreads / 32];
   int32_t low[kThreads / 32], high[kThreads / 32];
 
-  // Least and greatest row of tiles [first, last).
-  __device__ void FindRows(const AttentionPlan& plan, int first, int last, int* lowest, int* highest) {
+  // Least and greatest row of tiles [first, last); false when they have none.
+  __device__ bool FindRows(const AttentionPlan& plan, int first, int last, int* lowest, int* highest) {
     const int thread = static_cast<int>(threadIdx.x), warp = thread / 32;
     int least = INT32_MAX, most = -1;
     for (int t = first + thread; t < last; t += kThreads) {
@@ -49,6 +49,7 @@ struct TileWalk {
     }
     *lowest = least;
     *highest = most;
+    return most >= 0;
   }
 
   // Before the tiles of a slice are looked at.

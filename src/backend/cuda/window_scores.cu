@@ -172,6 +172,7 @@ void window_scores(ops::Backend& backend, ops::Stream stream, const ops::WindowS
                      .sequences = std::max(1, static_cast<int>(args.states.size()) / args.kv_heads)};
   const int64_t parts = rows * plan.heads * plan.splits;
   plan.parts = static_cast<SplitSoftmax*>(context.Scratch(static_cast<size_t>(parts) * sizeof(SplitSoftmax), stream));
+  if (WindowScoresOnTensorCores(context, stream, plan, args.summary_dtype)) return;
   if (args.summary_dtype == DType::kF32) {
     LaunchAny<float>(context, stream, plan);
   } else {
