@@ -13,6 +13,7 @@
 #include "engine/engine.h"
 #include "ops/reference/reference_backend.h"
 #include "tests/cuda_device.h"
+#include "tests/deferred_backend.h"
 
 namespace nosa::engine {
 
@@ -27,6 +28,7 @@ struct Rig {
 
 inline std::shared_ptr<ops::Backend> MakeBackend(const std::string& name, int threads) {
   if (name == "cuda") return CudaForTests(false).value();
+  if (name == "deferred") return std::make_shared<DeferredBackend>(threads);
   if (name == "reference") return ops::reference::MakeReferenceBackend();
   return cpu::MakeCpuBackend(threads);
 }
