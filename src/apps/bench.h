@@ -33,5 +33,6 @@ uint64_t WeightBytesPerStep(const model::Model& model);
 void AddBenchDecode(Command command);
 void AddBenchPrefill(Command command);
 void AddBenchOps(Command command);
+void AddBenchTransfer(Command command);
 
 }  // namespace nosa::apps

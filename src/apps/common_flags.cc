@@ -17,12 +17,8 @@ std::vector<std::string> AutoAnd(std::vector<std::string> names) {
 void AddKvFlags(Command& command, CommonFlags* flags) {
   command.Size("--kv-device", &flags->kv_device, "device memory for KV (with --backend cuda)");
   command.Size("--kv-host", &flags->kv_host, "RAM for KV, never passed (default: what is free)");
-  command.Parsed(
-      "--kv-disk", "DIR[:SIZE]",
-      [flags](std::string_view text) {
-        NOSA_ASSIGN_OR_RETURN(flags->kv_disk, ParseDiskPlace(text));
-        return Status::Ok();
-      },
+  AddDiskFlag(
+      command, flags,
       "disk for KV that does not fit in RAM (default: none if all fits, else the system's temporary directory)");
   command.Choice("--kv-policy", &flags->kv_policy, kv::PolicyNames(), "which block leaves RAM first");
   command.Choice("--kv-codec", &flags->kv_codec, kv::CodecNames(), "how blocks are written to disk");
@@ -32,6 +28,16 @@ void AddKvFlags(Command& command, CommonFlags* flags) {
 }
 
 }  // namespace
+
+void AddDiskFlag(Command& command, CommonFlags* flags, const std::string& help) {
+  command.Parsed(
+      "--kv-disk", "DIR[:SIZE]",
+      [flags](std::string_view text) {
+        NOSA_ASSIGN_OR_RETURN(flags->kv_disk, ParseDiskPlace(text));
+        return Status::Ok();
+      },
+      help);
+}
 
 void AddCommonFlags(Command& command, CommonFlags* flags, const CommonFlagSet& which) {
   if (which.model) {
@@ -49,11 +55,17 @@ void AddCommonFlags(Command& command, CommonFlags* flags, const CommonFlagSet& w
                    "whether prompts are read with selected or all blocks");
     command.Int("--prefill-chunk", &flags->prefill_chunk, 1, "tokens of a prompt read at once");
   }
-  command.Int("--threads", &flags->threads, 0, "threads; 0: as many as there are processors");
-  command.Choice("--backend", &flags->backend, {"auto", "cpu", "reference", "cuda"},
-                 "where it is computed; auto: a GPU if there is one; reference: slow, scalar");
-  command.Size("--gpu-memory", &flags->gpu_memory,
-               "GPU memory to use, weights included, never passed (with --backend cuda; default: all of it)");
+  if (which.backend) {
+    command.Int("--threads", &flags->threads, 0, "threads; 0: as many as there are processors");
+    command.Choice("--backend", &flags->backend, {"auto", "cpu", "reference", "cuda"},
+                   "where it is computed; auto: a GPU if there is one; reference: slow, scalar");
+  }
+  if (which.gpu_memory) {
+    command.Size("--gpu-memory", &flags->gpu_memory,
+                 which.backend
+                     ? "GPU memory to use, weights included, never passed (with --backend cuda; default: all of it)"
+                     : "GPU memory to use, never passed (default: all of it)");
+  }
   if (which.kv) AddKvFlags(command, flags);
   if (which.output) {
     command.Switch("--json", &flags->json, "results as JSON");

@@ -36,11 +36,16 @@ struct CommonFlagSet {
   bool model = true;  // --model and what overrides the checkpoint
   bool model_required = true;
   bool attention = true;  // --attention, --prefill, --prefill-chunk
-  bool kv = true;         // --kv-*
-  bool output = true;     // --json, --quiet
+  bool backend = true;    // --threads, --backend
+  bool gpu_memory = true;
+  bool kv = true;      // --kv-*
+  bool output = true;  // --json, --quiet
 };
 
 void AddCommonFlags(Command& command, CommonFlags* flags, const CommonFlagSet& which = {});
+
+// --kv-disk alone, for a command that has not all of --kv-*.
+void AddDiskFlag(Command& command, CommonFlags* flags, const std::string& help);
 
 // What flags alone can tell, for Command::Does: a backend that is not built in, flags that need another.
 Status CheckCommonFlags(const CommonFlags& flags);

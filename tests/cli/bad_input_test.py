@@ -52,6 +52,13 @@ class UsageTest(ProgramTest):
         self.fail_with(2, r"--stop: expected text", "generate", *good, "--stop", "")
         self.fail_with(2, r"--out is required", "trace", "--model", MODEL, "--ids", "x.json")
 
+    def test_what_measures_a_gpu_needs_one(self):
+        self.fail_with(2, r"--kv-disk: .*found \"\"", "bench", "transfer", "--kv-disk", "")
+        self.fail_with(2, r"--repeats: expected an integer of at least 1, found \"0\"", "bench", "transfer", "--repeats", 0)
+        if run("generate", "--model", MODEL, "--prompt", "a", "--backend", "cuda", "--max-tokens", 1).returncode == 0:
+            self.skipTest("there is a GPU")
+        self.fail_with(1, r"bench transfer: .*(the CUDA backend is not built in|no GPU can be used: .)", "bench", "transfer")
+        self.fail_with(1, r"bench transfer: .*(the CUDA backend is not built in|no GPU can be used: .)", "bench", "transfer", "--json")
 
     def test_a_command_that_is_missing_or_unknown(self):
         for args in ((), ("bench",), ("eval",)):
@@ -59,7 +66,7 @@ class UsageTest(ProgramTest):
             self.assertEqual((done.returncode, done.stdout), (2, ""), args)
             self.assertRegex(done.stderr, rf"(?s)Usage: nosa {' '.join(args)}.*Subcommands:")
         for args, said in ((("answer",), 'nosa: unknown command "answer"; commands: demo, generate, '),
-                           (("bench", "encode"), 'nosa bench: unknown command "encode"; commands: decode, prefill, ops'),
+                           (("bench", "encode"), 'nosa bench: unknown command "encode"; commands: decode, prefill, ops, transfer'),
                            (("--verbose",), 'nosa: unknown option "--verbose"; commands: ')):
             done = run(*args)
             self.assertEqual((done.returncode, done.stdout), (2, ""), args)
