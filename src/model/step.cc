@@ -44,7 +44,7 @@ Result<std::unique_ptr<DecodeStep>> DecodeStep::Create(std::shared_ptr<const Mod
 }
 
 Status DecodeStep::Calls() {
-  const ForwardCall call = {backend_, attention_.get(), &workspace_, {.segments = {}, .positions = store_->positions()}};
+  const ForwardCall call = {backend_, attention_.get(), &workspace_, {.segments = {}, .positions = store_->positions(), .fixed_rows = true}};
   const TensorView logits =
       logits_.View(DType::kF32, {static_cast<int64_t>(options_.seats), model_->config().vocab_size});
   attention_->BeginStep();

@@ -25,6 +25,14 @@ class DeviceTensors {
     return found == tensors_.end() ? nullptr : &found->second;
   }
 
+  Status Reserve(uint64_t bytes) {
+    if (!used()) return Status::Ok();
+    Result<Buffer> slab = backend_->Allocate(bytes, backend_->compute_memory());
+    if (!slab.ok()) return slab.status().WithContext("weights");
+    slab_ = std::move(slab).value();
+    return Status::Ok();
+  }
+
   Result<const Buffer*> Upload(std::string_view name, ConstBytes data) {
     NOSA_ASSIGN_OR_RETURN(Buffer buffer, Allocate(name, data.size()));
     NOSA_RETURN_IF_ERROR(CopyIn(data, buffer.data()));
@@ -46,6 +54,12 @@ class DeviceTensors {
   static constexpr size_t kBounceBytes = size_t{4} << 20;
 
   Result<Buffer> Allocate(std::string_view name, size_t bytes) {
+    constexpr size_t kAlignment = 256;
+    if (bytes <= slab_.size() - taken_) {
+      std::byte* data = slab_.data() + taken_;
+      taken_ = std::min(slab_.size(), taken_ + RoundUp(bytes, kAlignment));
+      return Buffer(data, bytes, slab_.kind(), nullptr);  // the slab's
+    }
     Result<Buffer> buffer = backend_->Allocate(bytes, backend_->compute_memory());
     if (!buffer.ok()) return buffer.status().WithContext(fmt::format("weights, {}", name));
     return buffer;
@@ -72,6 +86,8 @@ class DeviceTensors {
   }
 
   ops::Backend* backend_;
+  Buffer slab_;
+  size_t taken_ = 0;
   std::map<std::string, Buffer, std::less<>> tensors_;
   uint64_t bytes_ = 0;
   std::array<Buffer, 2> bounce_;
@@ -106,6 +122,7 @@ class CheckpointSource final : public WeightSource {
     return ConstTensorView(kept.View(dtype, shape));
   }
 
+  Status Reserve(uint64_t bytes) override { return device_.Reserve(bytes); }
   Result<ConstTensorView> Put(std::string_view name, ConstTensorView tensor) override {
     const ConstBytes data = {tensor.bytes(), static_cast<size_t>(tensor.shape().elements()) * DTypeBytes(tensor.dtype())};
     if (device_.used()) {
@@ -179,6 +196,7 @@ class RandomSource final : public WeightSource {
     return ConstTensorView(buffer.View(dtype, shape));
   }
 
+  Status Reserve(uint64_t bytes) override { return device_.Reserve(bytes); }
   Result<ConstTensorView> Put(std::string_view name, ConstTensorView tensor) override {
     const ConstBytes data = {tensor.bytes(), static_cast<size_t>(tensor.shape().elements()) * DTypeBytes(tensor.dtype())};
     if (device_.used()) {

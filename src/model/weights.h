@@ -22,6 +22,9 @@ class WeightSource {
   virtual bool Has(std::string_view name) const = 0;
   // The tensor as `dtype` (f32 or bf16) with exactly `shape`; kNotFound or kInvalidArgument with both sides.
   virtual Result<ConstTensorView> Get(std::string_view name, const Shape& shape, DType dtype) = 0;
+  // All tensors together will take about `bytes`. Those that are asked for one after the other then lie so in device
+  // memory, and can be taken as one matrix.
+  virtual Status Reserve(uint64_t bytes) { return Status::Ok(); }
   // A packed tensor made from the checkpoint, as a copy where the weights lie.
   virtual Result<ConstTensorView> Put(std::string_view name, ConstTensorView tensor) = 0;
   // Tells sources apart, for binding cached KV to them.

@@ -52,8 +52,10 @@ class Product {
     for (const DType dtype : {DType::kF32, DType::kBF16}) {
       std::array<RowwiseTerm, kMaxRowwiseTerms> left;
       size_t count = 0;
-      for (const ops::ProductArgs::Term& term : args_.terms) {
+      for (size_t i = 0; i < args_.terms.size(); ++i) {
+        ops::ProductArgs::Term term = args_.terms[i];
         if (term.w.dtype() != dtype || term.w.rows() == 0) continue;
+        while (i + 1 < args_.terms.size() && Continues(term, args_.terms[i + 1])) term = Join(term, args_.terms[++i]);
         if (batched && RunBatched(term)) continue;
         left[count++] = {.w = term.w.bytes(),
                          .y = term.y.row<float>(0),
@@ -70,6 +72,20 @@ class Product {
   }
 
  private:
+  // Whether `next` is the matrix and the columns right after those of `term`: together they are one larger product,
+  // which fills the device better.
+  static bool Continues(const ops::ProductArgs::Term& term, const ops::ProductArgs::Term& next) {
+    const size_t w_bytes = static_cast<size_t>(term.w.rows() * term.w.row_stride()) * DTypeBytes(term.w.dtype());
+    return next.w.dtype() == term.w.dtype() && next.accumulate == term.accumulate && next.w.rows() > 0 &&
+           next.w.row_stride() == term.w.row_stride() && next.w.bytes() == term.w.bytes() + w_bytes &&
+           next.y.row_stride() == term.y.row_stride() && next.y.row<float>(0) == term.y.row<float>(0) + term.y.dim(1);
+  }
+  static ops::ProductArgs::Term Join(const ops::ProductArgs::Term& term, const ops::ProductArgs::Term& next) {
+    return {ConstTensorView(term.w.bytes(), term.w.dtype(), {term.w.rows() + next.w.rows(), term.w.dim(1)},
+                            term.w.row_stride()),
+            TensorView(term.y.bytes(), DType::kF32, {term.y.rows(), term.y.dim(1) + next.y.dim(1)}, term.y.row_stride()),
+            term.accumulate};
+  }
   // Once a call.
   const RowwiseInputs<BFloat16>& rounded() {
     if (rounded_.x == nullptr) rounded_ = Round(context_, stream_, inputs_);

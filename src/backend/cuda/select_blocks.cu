@@ -1,5 +1,5 @@
 // Two kernels: the logits of every query head with every window, and one CTA per lane that turns them into block scores
-// and selects. In between lie [lanes, windows, g] f32 logits and the softmax statistics of each piece of windows.
+// and selects. In between lie [lanes, g, windows] f32 logits and the softmax statistics of each piece of windows.
 #include "ops/select_blocks.h"
 
 #include <algorithm>
@@ -30,7 +30,7 @@ struct Params {
   float scale;
   // Per lane: windows and pieces that there is room for.
   int most_windows = 0, most_pieces = 0;
-  float* logits = nullptr;   // [lanes, most_windows, group]
+  float* logits = nullptr;   // [lanes, group, most_windows]
   float2* pieces = nullptr;  // [lanes, most_pieces, group]: maximum, sum of exp(logit - maximum)
 
   __device__ int WindowsAt(int32_t pos) const {
@@ -63,7 +63,7 @@ __global__ void __launch_bounds__(kLogitThreads) PlainLogits(const Params p) {
       float sum = 0;
       for (int d = 0; d < p.dim; ++d) sum += q[d] * ToFloat(key[static_cast<int64_t>(d) * ops::kWindowTile]);
       logit[i] = sum * p.scale;
-      p.logits[(static_cast<int64_t>(lane) * p.most_windows + w) * p.group + h] = logit[i];
+      p.logits[(static_cast<int64_t>(lane) * p.group + h) * p.most_windows + w] = logit[i];
     }
     const float max = WarpMax(fmaxf(logit[0], logit[1]));
     const float sum = WarpSum(expf(logit[0] - max) + expf(logit[1] - max));
@@ -156,7 +156,7 @@ __global__ void __launch_bounds__(kLogitThreads) MmaLogits(const Params p) {
         const int w = piece * kPiece + tile * ops::kWindowTile + group + (i / 2) * 8, h = n * 8 + quad * 2 + i % 2;
         d[n][i] = w < windows && h < p.group ? d[n][i] * p.scale : -INFINITY;
         if (w < windows && h < p.group) {
-          p.logits[(static_cast<int64_t>(lane) * p.most_windows + w) * p.group + h] = d[n][i];
+          p.logits[(static_cast<int64_t>(lane) * p.group + h) * p.most_windows + w] = d[n][i];
         }
       }
 #pragma unroll
@@ -190,13 +190,9 @@ __global__ void __launch_bounds__(kLogitThreads) MmaLogits(const Params p) {
 
 // Adds to `mask` the blocks of largest key that are not in it, until it has `members`; ties go to the lower block. Keys
 // and masks are in shared memory; `present` is how many are in it. Ends synchronised.
-__device__ void FillMask(const uint32_t* keys, int blocks, int members, int present, uint32_t* mask, uint32_t* equal,
-                         int32_t* bins) {
+__device__ void FillMask(uint32_t* keys, int blocks, int members, int present, uint32_t* mask, uint32_t* equal) {
   const int thread = static_cast<int>(threadIdx.x), threads = static_cast<int>(blockDim.x);
-  __shared__ uint32_t prefix;
-  __shared__ int wanted;
   const int words = (blocks + 31) / 32;
-  const auto is_member = [&](int b) { return (mask[b / 32] >> (b % 32) & 1) != 0; };
   if (members >= blocks) {
     for (int w = thread; w < words; w += threads) {
       mask[w] = w < blocks / 32 ? 0xffffffffu : (1u << (blocks % 32)) - 1;
@@ -205,44 +201,33 @@ __device__ void FillMask(const uint32_t* keys, int blocks, int members, int pres
     return;
   }
   if (members <= present) return;
-  if (thread == 0) {
-    prefix = 0;
-    wanted = members - present;
+  // Members do not compete: 0 is below every key of a number.
+  for (int b = thread; b < blocks; b += threads) {
+    if ((mask[b / 32] >> (b % 32) & 1) != 0) keys[b] = 0;
   }
-  // The key of the last one that joins, eight bits at a time.
-  for (int shift = 24; shift >= 0; shift -= 8) {
-    for (int i = thread; i < 256; i += threads) bins[i] = 0;
+  // The largest key that as many as are wanted reach, bit by bit: the key of the last one that joins. Counts rotate
+  // through three places, so that one barrier a bit is enough.
+  __shared__ int counts[3];
+  if (thread < 3) counts[thread] = 0;
+  __syncthreads();
+  const int wanted = members - present;
+  uint32_t last = 0;
+  int above = 0;  // keys greater than `last`
+  for (int bit = 31; bit >= 0; --bit) {
+    const uint32_t candidate = last | 1u << bit;
+    int n = 0;
+    for (int b = thread; b < blocks; b += threads) n += keys[b] >= candidate ? 1 : 0;
+    n = __reduce_add_sync(kAllLanes, n);
+    if (thread % kWarpSize == 0 && n > 0) atomicAdd(counts + bit % 3, n);
+    if (thread == 0) counts[(bit + 2) % 3] = 0;  // for the next bit; all have read it before the last barrier
     __syncthreads();
-    const uint32_t high = prefix;
-    for (int b = thread; b < blocks; b += threads) {
-      const bool same = shift == 24 || keys[b] >> (shift + 8) == high >> (shift + 8);
-      if (same && !is_member(b)) atomicAdd(bins + (keys[b] >> shift & 255), 1);
+    const int reach = counts[bit % 3];
+    if (reach >= wanted) {
+      last = candidate;
+    } else {
+      above = reach;
     }
-    __syncthreads();
-    if (thread < kWarpSize) {
-      // Lane i holds bins 8 i .. 8 i + 7; how many keys lie above them.
-      int own[8], total = 0;
-#pragma unroll
-      for (int i = 0; i < 8; ++i) total += own[i] = bins[thread * 8 + i];
-      int above = total;
-#pragma unroll
-      for (int step = 1; step < kWarpSize; step *= 2) {
-        const int from = __shfl_down_sync(kAllLanes, above, step);
-        if (thread + step < kWarpSize) above += from;
-      }
-      above -= total;
-      const int want = wanted;
-      __syncwarp();
-      if (above < want && above + total >= want) {
-        int bin = 7;
-        while (above + own[bin] < want) above += own[bin--];
-        prefix = high | static_cast<uint32_t>(thread * 8 + bin) << shift;
-        wanted = want - above;
-      }
-    }
-    __syncthreads();
   }
-  const uint32_t last = prefix;
   for (int w = thread; w < words; w += threads) {
     uint32_t joins = 0, ties = 0;
     for (int i = 0; i < 32 && w * 32 + i < blocks; ++i) {
@@ -257,7 +242,7 @@ __device__ void FillMask(const uint32_t* keys, int blocks, int members, int pres
   __syncthreads();
   // Of those that tie with the last one, the lowest.
   if (thread < kWarpSize) {
-    int left = wanted;
+    int left = wanted - above;
     for (int first = 0; first < words; first += kWarpSize) {
       const int w = first + thread, n = w < words ? __popc(equal[w]) : 0;
       int before = n;
@@ -281,13 +266,16 @@ __device__ int CountMembers(const uint32_t* mask, int words) {
   return BlockSum(n);
 }
 
-// One CTA per lane. Shared memory: keys [blocks], mask, ties, prefix [words + 1].
+// Blocks whose windows are scored at a time, as far as shared memory goes.
+constexpr int kPieceBlocks = 1024;
+
+// One CTA per lane. Shared memory: keys [blocks], mask, ties, prefix [words + 1], scores of a piece's windows.
 __global__ void __launch_bounds__(kSelectThreads) SelectBlocks(const Params p, int most_blocks) {
   extern __shared__ uint32_t select_shared[];
   const int most_words = (most_blocks + 31) / 32;
   uint32_t *keys = select_shared, *mask = keys + most_blocks, *equal = mask + most_words;
   int32_t* prefix = reinterpret_cast<int32_t*>(equal + most_words);
-  __shared__ int32_t bins[256];
+  float* scores = reinterpret_cast<float*>(prefix + most_words + 1);
   __shared__ float head_max[kMostGroup * 4], head_scale[kMostGroup * 4];
   const int lane = static_cast<int>(blockIdx.x), thread = static_cast<int>(threadIdx.x);
   const int32_t pos = p.positions[lane / p.kv_heads];
@@ -326,22 +314,30 @@ __global__ void __launch_bounds__(kSelectThreads) SelectBlocks(const Params p, i
       }
     }
     __syncthreads();
-    const float* logits = p.logits + static_cast<int64_t>(lane) * p.most_windows * p.group;
-    for (int b = thread; b < blocks; b += kSelectThreads) {
-      float best = -INFINITY;
-      const int end = min(b * per_block + per_block, windows);
-      for (int w = max(0, b * per_block - 1); w < end; ++w) {
+    // Windows in pieces: their scores first, then the blocks they cover.
+    const float* logits = p.logits + static_cast<int64_t>(lane) * p.group * p.most_windows;
+    for (int first = 0; first < blocks; first += kPieceBlocks) {
+      const int first_window = max(0, first * per_block - 1);
+      const int end_window = min(min(first + kPieceBlocks, blocks) * per_block, windows);
+      for (int w = first_window + thread; w < end_window; w += kSelectThreads) {
         float score = 0;
         for (int h = 0; h < p.group; ++h) {
-          score += expf(logits[static_cast<int64_t>(w) * p.group + h] - head_max[h]) * head_scale[h];
+          score += __expf(logits[static_cast<int64_t>(h) * p.most_windows + w] - head_max[h]) * head_scale[h];
         }
-        best = fmaxf(best, score);
+        scores[w - first_window] = score;
       }
-      keys[b] = OrderedKey(best);
+      __syncthreads();
+      for (int b = first + thread; b < min(first + kPieceBlocks, blocks); b += kSelectThreads) {
+        float best = -INFINITY;
+        const int end = min(b * per_block + per_block, windows);
+        for (int w = max(0, b * per_block - 1); w < end; ++w) best = fmaxf(best, scores[w - first_window]);
+        keys[b] = OrderedKey(best);
+      }
+      __syncthreads();
     }
     const int present = CountMembers(mask, words);
     __syncthreads();
-    FillMask(keys, blocks, p.rule.query_blocks, present, mask, equal, bins);
+    FillMask(keys, blocks, p.rule.query_blocks, present, mask, equal);
   }
   if (p.rule.topk > 0 && !p.rule.every_block) {
     const float* sigma = p.states[lane].sigma;
@@ -353,7 +349,7 @@ __global__ void __launch_bounds__(kSelectThreads) SelectBlocks(const Params p, i
     }
     const int present = CountMembers(mask, words);
     __syncthreads();
-    FillMask(keys, blocks, p.rule.topk, present, mask, equal, bins);
+    FillMask(keys, blocks, p.rule.topk, present, mask, equal);
   }
   const int count = EmitMembers(mask, words, prefix,
                                 p.selection.ids + static_cast<int64_t>(lane) * p.selection.width, p.selection.width);
@@ -407,7 +403,9 @@ void select_blocks(ops::Backend& backend, ops::Stream stream, const ops::SelectB
     NOSA_CUDA_LAUNCHED();
   }
   const size_t words = static_cast<size_t>(args.max_blocks + 31) / 32;
-  const size_t shared = (static_cast<size_t>(args.max_blocks) + 3 * words + 1) * sizeof(uint32_t);
+  const size_t scores = static_cast<size_t>(std::min(args.max_blocks, kPieceBlocks) * args.block_size /
+                                            args.kernel_stride + 1);
+  const size_t shared = (static_cast<size_t>(args.max_blocks) + 3 * words + 1 + scores) * sizeof(uint32_t);
   AllowShared(reinterpret_cast<const void*>(&SelectBlocks), shared);
   SelectBlocks<<<static_cast<unsigned>(lanes), kSelectThreads, shared, queue>>>(p, args.max_blocks);
   NOSA_CUDA_LAUNCHED();

@@ -21,7 +21,7 @@ struct LlamaLayer {
 };
 
 // Workspace slots.
-enum Slot : int { kNormed = kFirstFamilySlot, kQ, kK, kV, kS, kAttended, kGate, kUp };
+enum Slot : int { kNormed = kFirstFamilySlot, kQkv, kS, kAttended, kGateUp };
 
 class LlamaDecoder final : public Decoder {
  public:
@@ -56,7 +56,7 @@ class LlamaDecoder final : public Decoder {
 
  private:
   static ops::ProductArgs::Mode Mode(const ForwardCall& call) {
-    return call.batch.prefill ? ops::ProductArgs::Mode::kBatched : ops::ProductArgs::Mode::kRowwise;
+    return call.batch.prefill || call.batch.fixed_rows ? ops::ProductArgs::Mode::kBatched : ops::ProductArgs::Mode::kRowwise;
   }
   void Norm(const ForwardCall& call, ConstTensorView x, ConstTensorView weight, TensorView y) const {
     ops::rms_norm(*call.backend, {},
@@ -120,11 +120,15 @@ Status LlamaDecoder::Attention(const ForwardCall& call, int index, TensorView x)
   const LlamaLayer& layer = layers_[static_cast<size_t>(index)];
   const int64_t rows = x.rows(), heads = config_.num_heads, kv_heads = config_.num_kv_heads, dim = config_.head_dim;
   const TensorView normed = call.workspace->Get(kNormed, {rows, config_.hidden_size});
-  const TensorView q = call.workspace->Get(kQ, {rows, heads, dim});
-  const TensorView k = call.workspace->Get(kK, {rows, kv_heads, dim});
-  const TensorView v = call.workspace->Get(kV, {rows, kv_heads, dim});
+  // Side by side, as their weights are: then one product can fill all three.
+  const int64_t width = (heads + 2 * kv_heads) * dim;
+  const TensorView qkv_rows = call.workspace->Get(kQkv, {rows, width});
+  const auto part = [&](int64_t first, int64_t count) {
+    return TensorView(qkv_rows.row<float>(0) + first * dim, DType::kF32, {rows, count, dim}, width);
+  };
+  const TensorView q = part(0, heads), k = part(heads, kv_heads), v = part(heads + kv_heads, kv_heads);
   const TensorView attended = call.workspace->Get(kAttended, {rows, heads, dim});
-  const auto flat = [&](TensorView t) { return TensorView(t.bytes(), DType::kF32, {rows, t.RowElements()}); };
+  const auto flat = [&](TensorView t) { return TensorView(t.bytes(), DType::kF32, {rows, t.RowElements()}, t.row_stride()); };
 
   Norm(call, x, layer.input_norm, normed);
   const ops::ProductArgs::Term qkv[] = {{layer.q, flat(q)}, {layer.k, flat(k)}, {layer.v, flat(v)}};
@@ -146,8 +150,10 @@ Status LlamaDecoder::Attention(const ForwardCall& call, int index, TensorView x)
 void LlamaDecoder::Mlp(const ForwardCall& call, const LlamaLayer& layer, TensorView x) const {
   const int64_t rows = x.rows();
   const TensorView normed = call.workspace->Get(kNormed, {rows, config_.hidden_size});
-  const TensorView gate = call.workspace->Get(kGate, {rows, config_.intermediate_size});
-  const TensorView up = call.workspace->Get(kUp, {rows, config_.intermediate_size});
+  const int64_t inner = config_.intermediate_size;
+  const TensorView both = call.workspace->Get(kGateUp, {rows, 2 * inner});
+  const TensorView gate(both.row<float>(0), DType::kF32, {rows, inner}, 2 * inner);
+  const TensorView up(both.row<float>(0) + inner, DType::kF32, {rows, inner}, 2 * inner);
   Norm(call, x, layer.post_norm, normed);
   const ops::ProductArgs::Term in[] = {{layer.gate, gate}, {layer.up, up}};
   ops::product(*call.backend, {}, {.x = normed, .terms = in, .mode = Mode(call)});
