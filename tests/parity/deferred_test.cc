@@ -36,7 +36,7 @@ Rig Make(const std::string& backend, const Setting& setting, uint64_t budget = k
   if (!setting.tier.empty()) options.engine.cold = Cold(setting.tier);
   if (setting.faulty) {
     options.engine.cold = std::make_unique<kv::FaultyTier>(
-        std::move(options.engine.cold), 4, kv::FaultPlan{.corrupt_read = 0.0005, .corrupt_write = 0.01, .delay = 0.2});
+        std::move(options.engine.cold), 4, kv::FaultPlan{.corrupt_read = 0.0002, .corrupt_write = 0.002, .delay = 0.2});
   }
   return MakeRig(std::move(options));
 }
@@ -83,7 +83,7 @@ TEST(Deferred, SameBitsAsTheCpu) {
       {.attention = "full", .tier = "disk", .slack = 1.5},
       {.dense_prefill = true, .tier = "memory", .slack = 1.3},
       {.attention = "dma"},
-      {.tier = "memory", .slack = 2, .faulty = true},
+      {.tier = "memory", .slack = 1.2, .faulty = true},
   };
   for (const Setting& setting : settings) {
     SCOPED_TRACE(Name(setting));
