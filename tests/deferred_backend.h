@@ -12,17 +12,25 @@
 #include <vector>
 
 #include "backend/cpu/cpu_backend.h"
+#include "ops/advance_seats.h"
+#include "ops/append_token.h"
 #include "ops/argmax.h"
+#include "ops/assign_slots.h"
 #include "ops/block_attention.h"
 #include "ops/block_scores.h"
+#include "ops/copy_blocks.h"
 #include "ops/embed.h"
 #include "ops/importance.h"
+#include "ops/merge_splits.h"
 #include "ops/merge_states.h"
 #include "ops/pool_windows.h"
 #include "ops/product.h"
+#include "ops/replay_selection.h"
 #include "ops/reset_states.h"
 #include "ops/rms_norm.h"
 #include "ops/rope.h"
+#include "ops/seat_attention.h"
+#include "ops/select_blocks.h"
 #include "ops/softmax.h"
 #include "ops/store_kv.h"
 #include "ops/swiglu.h"
@@ -34,6 +42,7 @@ namespace nosa {
 // An op has read its plans when it returns, so they are kept for later. One overload for each op that has some.
 class KeptPlans {
  public:
+  explicit KeptPlans(ConstBytes device) : device_(device) {}
   template <typename Args>
   void Keep(Args&) {}
   void Keep(ops::EmbedArgs& a) { Own(a.ids); }
@@ -46,14 +55,22 @@ class KeptPlans {
   void Keep(ops::TopkBlocksArgs& a) { Own(a.rows); }
   void Keep(ops::BlockAttentionArgs& a) { Own(a.positions), Own(a.tiles), Own(a.refs), Own(a.groups); }
   void Keep(ops::MergeStatesArgs& a) { Own(a.offsets), Own(a.order); }
+  void Keep(ops::AppendTokenArgs& a) { Own(a.positions), Own(a.states); }
+  void Keep(ops::SelectBlocksArgs& a) { Own(a.positions), Own(a.states); }
+  void Keep(ops::ReplaySelectionArgs& a) { Own(a.positions); }
+  void Keep(ops::AssignSlotsArgs& a) { Own(a.positions); }
+  void Keep(ops::SeatAttentionArgs& a) { Own(a.positions); }
 
  private:
   template <typename T>
   void Own(std::span<const T>& span) {
+    const auto* data = reinterpret_cast<const std::byte*>(span.data());
+    if (data >= device_.data() && data < device_.data() + device_.size()) return;  // read when it runs, as on a device
     auto copy = std::make_shared<std::vector<T>>(span.begin(), span.end());
     span = *copy;
     kept_.push_back(std::move(copy));
   }
+  ConstBytes device_;
   std::vector<std::shared_ptr<void>> kept_;
 };
 
@@ -136,7 +153,7 @@ class DeferredBackend final : public ops::Backend {
   void Defer(std::function<void()> work) { queue_.push_back(std::move(work)); }
   template <typename Args, typename Run>
   void Defer(const Args& args, Run run) {
-    auto kept = std::make_shared<std::pair<Args, KeptPlans>>(args, KeptPlans());
+    auto kept = std::make_shared<std::pair<Args, KeptPlans>>(args, KeptPlans({device_, kDeviceBytes}));
     kept->second.Keep(kept->first);
     Defer([this, kept, run] { run(*cpu_, kept->first); });
   }

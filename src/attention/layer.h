@@ -39,8 +39,8 @@ struct AttentionBatch {
   std::span<const Segment> segments;   // each sequence has had BeginAppend for its rows
   std::span<const int32_t> positions;  // [R]
   bool prefill = false;                // a prompt chunk, not a decode step
-  bool fixed_rows = false;             // every step has this many rows: bits may depend on their number
   SelectionRecord* record = nullptr;   // filled when not null
+  bool fixed_rows = false;             // every step has this many rows: bits may depend on their number
 };
 
 // Per-sequence memory of the last selection, for locality. Empty until the first row.
