@@ -32,9 +32,4 @@ __device__ inline int EmitMembers(const uint32_t* mask, int words, int32_t* pref
   return count;
 }
 
-// Whether every query of a sequence whose last block is `own` reads block b.
-__device__ inline bool IsForced(int b, int own, int init_blocks, int local_blocks) {
-  return b < init_blocks || b >= own - local_blocks;
-}
-
 }  // namespace nosa::cuda

@@ -12,13 +12,15 @@ __global__ void MergeSplits(ops::PartialStates states, int splits, float* out, i
   const int heads = static_cast<int>(gridDim.x), h = head % states.heads;
   const int64_t first = (static_cast<int64_t>(row) * (heads / states.heads) + head / states.heads) * splits;
   float max = -INFINITY;
+#pragma unroll 8
   for (int i = 0; i < splits; ++i) max = fmaxf(max, states.m[(first + i) * states.heads + h]);
   for (int c = static_cast<int>(threadIdx.x); c < states.v_dim; c += static_cast<int>(blockDim.x)) {
     float sum = 0, acc = 0;
+    // No branch, so that several parts are loaded side by side; an empty one counts nothing.
+#pragma unroll 8
     for (int i = 0; i < splits; ++i) {
       const int64_t at = (first + i) * states.heads + h;
-      if (states.m[at] == -INFINITY) continue;
-      const float scale = expf(states.m[at] - max);
+      const float scale = states.m[at] == -INFINITY ? 0.0f : expf(states.m[at] - max);
       sum += states.l[at] * scale;
       acc += states.acc[at * states.v_dim + c] * scale;
     }

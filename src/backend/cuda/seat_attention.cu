@@ -23,18 +23,15 @@ struct Params {
   float scale;
   int kv_heads, group, splits;
   ops::PartialStates states;
-
-  // Whether this call computes the split; the same for all threads of its CTA.
-  __device__ bool Computes(int state) const {
-    return part == Part::kAll || (late[state] != 0) == (part == Part::kLate);
-  }
 };
 
-// What a CTA works on: split `blockIdx.x` of lane `blockIdx.y`.
+// What a CTA works on: split `blockIdx.x` of lane `blockIdx.y`. What it has to know is loaded side by side, before any of
+// it is looked at: every dependent load costs as much as computing on a block.
 struct Work {
   int lane, seat, kv_head, state, blocks;
   int32_t pos;
   int first;  // of the lane's selection
+  bool wanted;
 
   __device__ explicit Work(const Params& p)
       : lane(static_cast<int>(blockIdx.y)),
@@ -43,8 +40,10 @@ struct Work {
         state(lane * p.splits + static_cast<int>(blockIdx.x)),
         pos(p.positions[seat]),
         first(static_cast<int>(blockIdx.x) * ops::kSplitBlocks) {
-    const int count = pos < 0 ? 0 : p.selection.counts[lane];
-    blocks = max(0, min(ops::kSplitBlocks, count - first));
+    const int selected = p.selection.counts[lane];
+    const uint8_t late = p.part == Part::kAll ? uint8_t{0} : p.late[state];
+    wanted = p.part == Part::kAll || (late != 0) == (p.part == Part::kLate);
+    blocks = max(0, min(ops::kSplitBlocks, (pos < 0 ? 0 : selected) - first));
   }
   __device__ int64_t At(const Params& p, int i) const {
     return static_cast<int64_t>(lane) * p.selection.width + first + i;
@@ -70,7 +69,7 @@ template <typename T>
 __global__ void __launch_bounds__(kPlainThreads) PlainAttention(const Params p) {
   extern __shared__ float plain_shared[];
   const Work work(p);
-  if (!p.Computes(work.state)) return;
+  if (!work.wanted) return;
   if (work.blocks == 0) return StoreEmpty(p, work);
   float *weights = plain_shared, *acc = weights + p.frame.block_size;
   const int thread = static_cast<int>(threadIdx.x), warp = thread / kWarpSize, self = thread % kWarpSize;
@@ -120,11 +119,12 @@ __global__ void __launch_bounds__(kPlainThreads) PlainAttention(const Params p) 
   }
 }
 
-// bf16 caches, blocks of a multiple of 16 tokens, head sizes Dim for keys and values, groups of up to 16. Heads are the
-// rows of both products. One warp per block of the split, 16 tokens at a time, kStages of them on their way; the warps'
-// results are merged in the order of the blocks. Memory-bound: the second bf16 terms of q and of the weights, which
-// keep them as good as f32, cost nothing that shows.
-constexpr int kWarps = ops::kSplitBlocks, kMmaThreads = kWarps * kWarpSize, kChunk = 16, kStages = 3;
+// bf16 caches, head sizes Dim for keys and values, groups of up to 16. Heads are the rows of both products. One warp per
+// block of the split, 16 tokens at a time, kStages of them on their way; the warps' results are merged in the order of
+// the blocks. What bounds it is how many bytes are on their way, so it is kept small enough for three CTAs on a
+// multiprocessor: the query, which all warps share, lies in shared memory as fragments. It has two bf16 terms, which make
+// the logits as good as f32; the weights have one.
+constexpr int kWarps = ops::kSplitBlocks, kMmaThreads = kWarps * kWarpSize, kChunk = 16, kStages = 2, kCtas = 3;
 
 template <int Dim>
 struct Stage {
@@ -155,43 +155,49 @@ __device__ void Fetch(Stage<Dim>* stage, const std::byte* block, size_t v_offset
 }
 
 template <int Dim>
-__global__ void __launch_bounds__(kMmaThreads, 2) MmaAttention(const Params p) {
+__global__ void __launch_bounds__(kMmaThreads, kCtas) MmaAttention(const Params p) {
   extern __shared__ __align__(128) unsigned char mma_shared[];
-  const Work work(p);
-  if (!p.Computes(work.state)) return;
-  if (work.blocks == 0) return StoreEmpty(p, work);
   const int warp = static_cast<int>(threadIdx.x) / kWarpSize, self = static_cast<int>(threadIdx.x) % kWarpSize;
   const int group = self / 4, quad = self % 4;
+  const int64_t mine = min(static_cast<int64_t>(blockIdx.y) * p.selection.width + blockIdx.x * ops::kSplitBlocks + warp,
+                           static_cast<int64_t>(gridDim.y) * p.selection.width - 1);
+  const std::byte* block = p.addresses[mine];
+  const int32_t id = p.selection.ids[mine];
+  const Work work(p);
+  if (!work.wanted) return;
+  if (work.blocks == 0) return StoreEmpty(p, work);
   Stage<Dim>* stages = reinterpret_cast<Stage<Dim>*>(mma_shared) + warp * kStages;
+  uint4* fragments = reinterpret_cast<uint4*>(mma_shared + sizeof(Stage<Dim>) * kWarps * kStages);
 
   float m[2] = {-INFINITY, -INFINITY}, l[2] = {0, 0};  // heads `group` and group + 8
   float out[Dim / 8][4] = {};
-  if (warp < work.blocks) {
-    const std::byte* block = p.addresses[work.At(p, warp)];
-    const float* bias = p.bias ? reinterpret_cast<const float*>(block + p.frame.s_offset) : nullptr;
-    const int tokens = work.Tokens(p, warp), chunks = (tokens + kChunk - 1) / kChunk;
+  const bool busy = warp < work.blocks;
+  const int tokens = busy ? min(p.frame.block_size, work.pos + 1 - id * p.frame.block_size) : 0;
+  const int chunks = (tokens + kChunk - 1) / kChunk;
 #pragma unroll
-    for (int i = 0; i < kStages - 1; ++i) {
-      if (i < chunks) Fetch<Dim>(stages + i, block, p.frame.v_offset, i * kChunk, tokens, self);
-      CommitCopies();
-    }
-    uint32_t q[Dim / 16][4], rest[Dim / 16][4];
+  for (int i = 0; i < kStages - 1; ++i) {
+    if (i < chunks) Fetch<Dim>(stages + i, block, p.frame.v_offset, i * kChunk, tokens, self);
+    CommitCopies();
+  }
+  // The query as the first operand, [16 heads, 16 channels] a step: a warp makes every fourth step, both terms.
+  for (int step = warp; step < Dim / 16; step += kWarps) {
+    uint32_t terms[4][2];
 #pragma unroll
-    for (int step = 0; step < Dim / 16; ++step) {
-#pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        const int h = group + (i % 2) * 8, d = step * 16 + (i / 2) * 8 + quad * 2;
-        float2 x = make_float2(0, 0);
-        if (h < p.group) {
-          x = *reinterpret_cast<const float2*>(p.q + work.seat * p.q_stride +
-                                               static_cast<int64_t>(work.kv_head * p.group + h) * Dim + d);
-        }
-        uint32_t terms[2];
-        SplitBf16(x.x, x.y, terms);
-        q[step][i] = terms[0];
-        rest[step][i] = terms[1];
+    for (int i = 0; i < 4; ++i) {
+      const int h = group + (i % 2) * 8, d = step * 16 + (i / 2) * 8 + quad * 2;
+      float2 x = make_float2(0, 0);
+      if (h < p.group) {
+        x = *reinterpret_cast<const float2*>(p.q + work.seat * p.q_stride +
+                                             static_cast<int64_t>(work.kv_head * p.group + h) * Dim + d);
       }
+      SplitBf16(x.x, x.y, terms[i]);
     }
+    fragments[step * 2 * kWarpSize + self] = make_uint4(terms[0][0], terms[1][0], terms[2][0], terms[3][0]);
+    fragments[(step * 2 + 1) * kWarpSize + self] = make_uint4(terms[0][1], terms[1][1], terms[2][1], terms[3][1]);
+  }
+  __syncthreads();
+  if (busy) {
+    const float* bias = p.bias ? reinterpret_cast<const float*>(block + p.frame.s_offset) : nullptr;
     for (int chunk = 0; chunk < chunks; ++chunk) {
       if (chunk + kStages - 1 < chunks) {
         Fetch<Dim>(stages + (chunk + kStages - 1) % kStages, block, p.frame.v_offset, (chunk + kStages - 1) * kChunk,
@@ -201,18 +207,20 @@ __global__ void __launch_bounds__(kMmaThreads, 2) MmaAttention(const Params p) {
       WaitForCopies<kStages - 1>();
       __syncwarp();
       const Stage<Dim>& stage = stages[chunk % kStages];
-      // logits [16 heads, 16 tokens]
-      float d[2][4] = {};
+      // Logits [16 heads, 16 tokens], the terms summed apart: chains half as long.
+      float d[2][4] = {}, rest[2][4] = {};
 #pragma unroll
       for (int step = 0; step < Dim / 16; ++step) {
         // K as columns: matrices (tokens 0-7, channels 0-7), (0-7, 8-15), (8-15, 0-7), (8-15, 8-15).
         uint32_t k[4];
         const int matrix = self / 8;
         LoadMatrices(k, SharedAddress(stage.k + Place<Dim>((matrix / 2) * 8 + self % 8, step * 2 + matrix % 2)));
-        MultiplyAdd(d[0], q[step], k[0], k[1]);
-        MultiplyAdd(d[0], rest[step], k[0], k[1]);
-        MultiplyAdd(d[1], q[step], k[2], k[3]);
-        MultiplyAdd(d[1], rest[step], k[2], k[3]);
+        const uint4 first = fragments[step * 2 * kWarpSize + self], second = fragments[(step * 2 + 1) * kWarpSize + self];
+        const uint32_t a[4] = {first.x, first.y, first.z, first.w}, b[4] = {second.x, second.y, second.z, second.w};
+        MultiplyAdd(d[0], a, k[0], k[1]);
+        MultiplyAdd(d[1], a, k[2], k[3]);
+        MultiplyAdd(rest[0], b, k[0], k[1]);
+        MultiplyAdd(rest[1], b, k[2], k[3]);
       }
       float now[2] = {m[0], m[1]};
 #pragma unroll
@@ -220,7 +228,7 @@ __global__ void __launch_bounds__(kMmaThreads, 2) MmaAttention(const Params p) {
 #pragma unroll
         for (int i = 0; i < 4; ++i) {
           const int token = chunk * kChunk + n * 8 + quad * 2 + i % 2;
-          d[n][i] = token < tokens ? d[n][i] * p.scale + (bias != nullptr ? bias[token] : 0.0f) : -INFINITY;
+          d[n][i] = token < tokens ? (d[n][i] + rest[n][i]) * p.scale + (bias != nullptr ? bias[token] : 0.0f) : -INFINITY;
           now[i / 2] = fmaxf(now[i / 2], d[n][i]);
         }
       }
@@ -249,14 +257,8 @@ __global__ void __launch_bounds__(kMmaThreads, 2) MmaAttention(const Params p) {
         }
       }
       // The weights as rows: [16 heads, 16 tokens].
-      uint32_t w[4], w_rest[4];
-#pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        uint32_t terms[2];
-        SplitBf16(d[i / 2][i % 2 * 2], d[i / 2][i % 2 * 2 + 1], terms);
-        w[i] = terms[0];
-        w_rest[i] = terms[1];
-      }
+      const uint32_t w[4] = {PackBf16(d[0][0], d[0][1]), PackBf16(d[0][2], d[0][3]), PackBf16(d[1][0], d[1][1]),
+                             PackBf16(d[1][2], d[1][3])};
 #pragma unroll
       for (int n = 0; n < Dim / 16; ++n) {
         // V, transposed: matrices (tokens 0-7, channels 0-7), (8-15, 0-7), (0-7, 8-15), (8-15, 8-15).
@@ -264,9 +266,7 @@ __global__ void __launch_bounds__(kMmaThreads, 2) MmaAttention(const Params p) {
         const int matrix = self / 8;
         LoadMatricesTransposed(v, SharedAddress(stage.v + Place<Dim>((matrix % 2) * 8 + self % 8, n * 2 + matrix / 2)));
         MultiplyAdd(out[2 * n], w, v[0], v[1]);
-        MultiplyAdd(out[2 * n], w_rest, v[0], v[1]);
         MultiplyAdd(out[2 * n + 1], w, v[2], v[3]);
-        MultiplyAdd(out[2 * n + 1], w_rest, v[2], v[3]);
       }
       __syncwarp();  // the stage may be overwritten
     }
@@ -323,7 +323,7 @@ __global__ void __launch_bounds__(kMmaThreads, 2) MmaAttention(const Params p) {
 
 template <int Dim>
 void LaunchMma(const Params& p, const dim3& grid, cudaStream_t stream) {
-  constexpr size_t kRing = size_t{kWarps} * kStages * sizeof(Stage<Dim>);
+  constexpr size_t kRing = size_t{kWarps} * kStages * sizeof(Stage<Dim>) + size_t{Dim} / 16 * 2 * kWarpSize * sizeof(uint4);
   constexpr size_t kMerge = size_t{kWarps} * 16 * (Dim + 2) * sizeof(float);
   constexpr size_t kShared = std::max(kRing, kMerge);
   AllowShared(reinterpret_cast<const void*>(&MmaAttention<Dim>), kShared);

@@ -1,5 +1,6 @@
-// Two kernels: the logits of every query head with every window, and one CTA per lane that turns them into block scores
-// and selects. In between lie [lanes, g, windows] f32 logits and the softmax statistics of each piece of windows.
+// Three kernels: the logits of every query head with every window; from them the scores of the blocks, as keys that order
+// like the scores; and one CTA per lane that selects. In between lie [lanes, g, windows] f32 logits, the softmax
+// statistics of each piece of windows, and [lanes, 2, blocks] keys by Q and by E.
 #include "ops/select_blocks.h"
 
 #include <algorithm>
@@ -32,6 +33,8 @@ struct Params {
   int most_windows = 0, most_pieces = 0;
   float* logits = nullptr;   // [lanes, group, most_windows]
   float2* pieces = nullptr;  // [lanes, most_pieces, group]: maximum, sum of exp(logit - maximum)
+  uint32_t* keys = nullptr;  // [lanes, 2, max_blocks]
+  int max_blocks = 0;
 
   __device__ int WindowsAt(int32_t pos) const {
     return pos + 1 < kernel_size ? 0 : (pos + 1 - kernel_size) / kernel_stride + 1;
@@ -133,7 +136,7 @@ __global__ void __launch_bounds__(kLogitThreads) MmaLogits(const Params p) {
     if (tile == 3) WaitForCopies<0>();
     __syncwarp();
     if (tile >= tiles) break;
-    float d[2][4] = {};
+    float d[2][4] = {}, low[2][4] = {};  // by term: chains half as long
 #pragma unroll
     for (int step = 0; step < Dim / 16; ++step) {
       // A [16 windows, 16 channels] lies transposed: matrices (channels 0-7, windows 0-7), (0-7, 8-15), (8-15, 0-7),
@@ -145,7 +148,7 @@ __global__ void __launch_bounds__(kLogitThreads) MmaLogits(const Params p) {
       for (int n = 0; n < 2; ++n) {
         if (n * 8 >= p.group) break;
         MultiplyAdd(d[n], a, q[n][step][0], q[n][step][1]);
-        MultiplyAdd(d[n], a, rest[n][step][0], rest[n][step][1]);
+        MultiplyAdd(low[n], a, rest[n][step][0], rest[n][step][1]);
       }
     }
 #pragma unroll
@@ -154,7 +157,7 @@ __global__ void __launch_bounds__(kLogitThreads) MmaLogits(const Params p) {
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
         const int w = piece * kPiece + tile * ops::kWindowTile + group + (i / 2) * 8, h = n * 8 + quad * 2 + i % 2;
-        d[n][i] = w < windows && h < p.group ? d[n][i] * p.scale : -INFINITY;
+        d[n][i] = w < windows && h < p.group ? (d[n][i] + low[n][i]) * p.scale : -INFINITY;
         if (w < windows && h < p.group) {
           p.logits[(static_cast<int64_t>(lane) * p.group + h) * p.most_windows + w] = d[n][i];
         }
@@ -205,28 +208,35 @@ __device__ void FillMask(uint32_t* keys, int blocks, int members, int present, u
   for (int b = thread; b < blocks; b += threads) {
     if ((mask[b / 32] >> (b % 32) & 1) != 0) keys[b] = 0;
   }
-  // The largest key that as many as are wanted reach, bit by bit: the key of the last one that joins. Counts rotate
-  // through three places, so that one barrier a bit is enough.
-  __shared__ int counts[3];
-  if (thread < 3) counts[thread] = 0;
+  // The largest key that as many as are wanted reach, two bits at a time: the key of the last one that joins. Counts
+  // rotate through three places, so that one barrier a turn is enough.
+  __shared__ int counts[3][3];
+  if (thread < 9) counts[thread / 3][thread % 3] = 0;
   __syncthreads();
   const int wanted = members - present;
   uint32_t last = 0;
-  int above = 0;  // keys greater than `last`
-  for (int bit = 31; bit >= 0; --bit) {
-    const uint32_t candidate = last | 1u << bit;
-    int n = 0;
-    for (int b = thread; b < blocks; b += threads) n += keys[b] >= candidate ? 1 : 0;
-    n = __reduce_add_sync(kAllLanes, n);
-    if (thread % kWarpSize == 0 && n > 0) atomicAdd(counts + bit % 3, n);
-    if (thread == 0) counts[(bit + 2) % 3] = 0;  // for the next bit; all have read it before the last barrier
-    __syncthreads();
-    const int reach = counts[bit % 3];
-    if (reach >= wanted) {
-      last = candidate;
-    } else {
-      above = reach;
+  int above = 0;  // keys greater than those that agree with `last` so far
+  for (int turn = 0; turn < 16; ++turn) {
+    const int shift = 30 - 2 * turn;
+    const uint32_t step = 1u << shift;
+    int n[3] = {};
+    for (int b = thread; b < blocks; b += threads) {
+      const uint32_t key = keys[b];
+#pragma unroll
+      for (int i = 0; i < 3; ++i) n[i] += key >= last + static_cast<uint32_t>(i + 1) * step ? 1 : 0;
     }
+#pragma unroll
+    for (int i = 0; i < 3; ++i) {
+      n[i] = __reduce_add_sync(kAllLanes, n[i]);
+      if (thread % kWarpSize == i && n[i] > 0) atomicAdd(&counts[turn % 3][i], n[i]);
+    }
+    if (thread < 3) counts[(turn + 1) % 3][thread] = 0;  // for the next turn; all have read it before the last barrier
+    __syncthreads();
+    int reached = 0;
+#pragma unroll
+    for (int i = 0; i < 3; ++i) reached += counts[turn % 3][i] >= wanted ? 1 : 0;
+    if (reached < 3) above = counts[turn % 3][reached];
+    last += static_cast<uint32_t>(reached) * step;
   }
   for (int w = thread; w < words; w += threads) {
     uint32_t joins = 0, ties = 0;
@@ -266,39 +276,32 @@ __device__ int CountMembers(const uint32_t* mask, int words) {
   return BlockSum(n);
 }
 
-// Blocks whose windows are scored at a time, as far as shared memory goes.
-constexpr int kPieceBlocks = 1024;
+// Blocks and threads of a CTA of BlockKeys: a thread per window where blocks have four.
+constexpr int kKeyBlocks = 128, kKeyThreads = 512;
 
-// One CTA per lane. Shared memory: keys [blocks], mask, ties, prefix [words + 1], scores of a piece's windows.
-__global__ void __launch_bounds__(kSelectThreads) SelectBlocks(const Params p, int most_blocks) {
-  extern __shared__ uint32_t select_shared[];
-  const int most_words = (most_blocks + 31) / 32;
-  uint32_t *keys = select_shared, *mask = keys + most_blocks, *equal = mask + most_words;
-  int32_t* prefix = reinterpret_cast<int32_t*>(equal + most_words);
-  float* scores = reinterpret_cast<float*>(prefix + most_words + 1);
-  __shared__ float head_max[kMostGroup * 4], head_scale[kMostGroup * 4];
-  const int lane = static_cast<int>(blockIdx.x), thread = static_cast<int>(threadIdx.x);
+// CTA (i, lane): the keys of kKeyBlocks blocks. Shared memory: scores of their windows, and of the one before.
+__global__ void __launch_bounds__(kKeyThreads) BlockKeys(const Params p, bool by_query, bool by_importance) {
+  extern __shared__ float scores[];
+  __shared__ float head_max[kMostGroup], head_scale[kMostGroup];
+  const int lane = static_cast<int>(blockIdx.y), thread = static_cast<int>(threadIdx.x);
   const int32_t pos = p.positions[lane / p.kv_heads];
-  if (pos < 0) {
-    if (thread == 0) p.selection.counts[lane] = 0;
-    return;
-  }
-  const int own = pos / p.block_size, blocks = own + 1, words = (blocks + 31) / 32;
+  const int first = static_cast<int>(blockIdx.x) * kKeyBlocks, blocks = pos < 0 ? 0 : pos / p.block_size + 1;
+  if (first >= blocks) return;
+  const int end = min(first + kKeyBlocks, blocks);
   const int windows = p.WindowsAt(pos), per_block = p.block_size / p.kernel_stride;
-  for (int w = thread; w < words; w += kSelectThreads) {
-    uint32_t bits = 0;
-    for (int i = 0; i < 32 && w * 32 + i < blocks; ++i) {
-      const bool in = p.rule.every_block || IsForced(w * 32 + i, own, p.rule.init_blocks, p.rule.local_blocks);
-      bits |= static_cast<uint32_t>(in) << i;
+  const int first_window = max(0, first * per_block - 1), end_window = min(end * per_block, windows);
+  uint32_t* keys = p.keys + static_cast<int64_t>(lane) * 2 * p.max_blocks;
+  const auto largest = [&](const float* values, int b) {  // values[0] is that of first_window
+    float best = -INFINITY;
+    for (int w = max(0, b * per_block - 1); w < min((b + 1) * per_block, windows); ++w) {
+      best = fmaxf(best, values[w - first_window]);
     }
-    mask[w] = bits;
-  }
-  __syncthreads();
-
-  if (p.rule.query_blocks > 0 && !p.rule.every_block) {
+    return OrderedKey(best);
+  };
+  if (by_query) {
     const int warp = thread / kWarpSize, self = thread % kWarpSize;
     const int pieces = (windows + kPiece - 1) / kPiece;
-    for (int h = warp; h < p.group; h += kSelectThreads / kWarpSize) {
+    for (int h = warp; h < p.group; h += kKeyThreads / kWarpSize) {
       float max = -INFINITY, sum = 0;
       for (int i = self; i < pieces; i += kWarpSize) {
         const float2 piece = p.pieces[(static_cast<int64_t>(lane) * p.most_pieces + i) * p.group + h];
@@ -314,42 +317,58 @@ __global__ void __launch_bounds__(kSelectThreads) SelectBlocks(const Params p, i
       }
     }
     __syncthreads();
-    // Windows in pieces: their scores first, then the blocks they cover.
     const float* logits = p.logits + static_cast<int64_t>(lane) * p.group * p.most_windows;
-    for (int first = 0; first < blocks; first += kPieceBlocks) {
-      const int first_window = max(0, first * per_block - 1);
-      const int end_window = min(min(first + kPieceBlocks, blocks) * per_block, windows);
-      for (int w = first_window + thread; w < end_window; w += kSelectThreads) {
-        float score = 0;
-        for (int h = 0; h < p.group; ++h) {
-          score += __expf(logits[static_cast<int64_t>(h) * p.most_windows + w] - head_max[h]) * head_scale[h];
-        }
-        scores[w - first_window] = score;
+    for (int w = first_window + thread; w < end_window; w += kKeyThreads) {
+      float score = 0;
+      // Several heads' logits are loaded side by side.
+#pragma unroll 8
+      for (int h = 0; h < p.group; ++h) {
+        score += expf(logits[static_cast<int64_t>(h) * p.most_windows + w] - head_max[h]) * head_scale[h];
       }
-      __syncthreads();
-      for (int b = first + thread; b < min(first + kPieceBlocks, blocks); b += kSelectThreads) {
-        float best = -INFINITY;
-        const int end = min(b * per_block + per_block, windows);
-        for (int w = max(0, b * per_block - 1); w < end; ++w) best = fmaxf(best, scores[w - first_window]);
-        keys[b] = OrderedKey(best);
-      }
-      __syncthreads();
+      scores[w - first_window] = score;
     }
-    const int present = CountMembers(mask, words);
     __syncthreads();
-    FillMask(keys, blocks, p.rule.query_blocks, present, mask, equal);
+    for (int b = first + thread; b < end; b += kKeyThreads) keys[b] = largest(scores, b);
   }
-  if (p.rule.topk > 0 && !p.rule.every_block) {
-    const float* sigma = p.states[lane].sigma;
-    for (int b = thread; b < blocks; b += kSelectThreads) {
-      float best = -INFINITY;
-      const int end = min(b * per_block + per_block, windows);
-      for (int w = max(0, b * per_block - 1); w < end; ++w) best = fmaxf(best, sigma[w]);
-      keys[b] = OrderedKey(best);
+  if (by_importance) {
+    const float* sigma = p.states[lane].sigma + first_window;
+    for (int b = first + thread; b < end; b += kKeyThreads) keys[p.max_blocks + b] = largest(sigma, b);
+  }
+}
+
+// One CTA per lane. Shared memory: keys [blocks], mask, ties, prefix [words + 1].
+__global__ void __launch_bounds__(kSelectThreads) SelectBlocks(const Params p) {
+  extern __shared__ uint32_t select_shared[];
+  const int most_words = (p.max_blocks + 31) / 32;
+  uint32_t *keys = select_shared, *mask = keys + p.max_blocks, *equal = mask + most_words;
+  int32_t* prefix = reinterpret_cast<int32_t*>(equal + most_words);
+  const int lane = static_cast<int>(blockIdx.x), thread = static_cast<int>(threadIdx.x);
+  const int32_t pos = p.positions[lane / p.kv_heads];
+  if (pos < 0) {
+    if (thread == 0) p.selection.counts[lane] = 0;
+    return;
+  }
+  const int own = pos / p.block_size, blocks = own + 1, words = (blocks + 31) / 32;
+  for (int w = thread; w < words; w += kSelectThreads) mask[w] = 0;
+  __syncthreads();
+  if (p.rule.every_block) {
+    for (int b = thread; b < blocks; b += kSelectThreads) atomicOr(mask + b / 32, 1u << (b % 32));
+  } else {
+    const int forced = p.rule.init_blocks + p.rule.local_blocks + 1;
+    for (int i = thread; i < forced; i += kSelectThreads) {
+      const int b = i < p.rule.init_blocks ? i : own - (i - p.rule.init_blocks);
+      if (b >= 0 && b < blocks) atomicOr(mask + b / 32, 1u << (b % 32));
     }
+  }
+  __syncthreads();
+  const uint32_t* from = p.keys + static_cast<int64_t>(lane) * 2 * p.max_blocks;
+  const int stages[2] = {p.rule.query_blocks, p.rule.topk};
+  for (int stage = 0; stage < 2; ++stage) {
+    if (stages[stage] == 0 || p.rule.every_block) continue;
+    for (int b = thread; b < blocks; b += kSelectThreads) keys[b] = from[stage * p.max_blocks + b];
     const int present = CountMembers(mask, words);
     __syncthreads();
-    FillMask(keys, blocks, p.rule.topk, present, mask, equal);
+    FillMask(keys, blocks, stages[stage], present, mask, equal);
   }
   const int count = EmitMembers(mask, words, prefix,
                                 p.selection.ids + static_cast<int64_t>(lane) * p.selection.width, p.selection.width);
@@ -376,16 +395,26 @@ void select_blocks(ops::Backend& backend, ops::Stream stream, const ops::SelectB
               .kernel_size = args.kernel_size,
               .kernel_stride = args.kernel_stride,
               .scale = args.scale};
-  NOSA_CHECK(p.group <= kMostGroup * 4, "select_blocks: groups of {} heads", p.group);
-  if (args.rule.query_blocks > 0 && !args.rule.every_block) {
+  NOSA_CHECK(p.group <= kMostGroup, "select_blocks: groups of {} heads", p.group);
+  const bool by_query = args.rule.query_blocks > 0 && !args.rule.every_block;
+  const bool by_importance = args.rule.topk > 0 && !args.rule.every_block;
+  const size_t rows = static_cast<size_t>(lanes);
+  p.max_blocks = args.max_blocks;
+  if (by_query) {
     const int windows = args.max_blocks * args.block_size / args.kernel_stride;
     p.most_pieces = (windows + kPiece - 1) / kPiece;
     p.most_windows = p.most_pieces * kPiece;
-    const size_t logits = static_cast<size_t>(lanes) * static_cast<size_t>(p.most_windows * p.group) * sizeof(float);
-    const size_t pieces = static_cast<size_t>(lanes) * static_cast<size_t>(p.most_pieces * p.group) * sizeof(float2);
-    std::byte* scratch = static_cast<std::byte*>(context.Scratch(logits + pieces, stream));
+  }
+  if (by_query || by_importance) {
+    const size_t logits = rows * static_cast<size_t>(p.most_windows * p.group) * sizeof(float);
+    const size_t pieces = rows * static_cast<size_t>(p.most_pieces * p.group) * sizeof(float2);
+    const size_t keys = rows * 2 * static_cast<size_t>(p.max_blocks) * sizeof(uint32_t);
+    std::byte* scratch = static_cast<std::byte*>(context.Scratch(logits + pieces + keys, stream));
     p.logits = reinterpret_cast<float*>(scratch);
     p.pieces = reinterpret_cast<float2*>(scratch + logits);
+    p.keys = reinterpret_cast<uint32_t*>(scratch + logits + pieces);
+  }
+  if (by_query) {
     const dim3 grid(GridFor(p.most_pieces, kWarps), static_cast<unsigned>(lanes));
     const bool aligned = p.q_stride % 2 == 0 && reinterpret_cast<uintptr_t>(p.q) % 8 == 0;
     const auto mma = [&]<int Dim>() {
@@ -402,12 +431,17 @@ void select_blocks(ops::Backend& backend, ops::Stream stream, const ops::SelectB
     }
     NOSA_CUDA_LAUNCHED();
   }
+  if (by_query || by_importance) {
+    const dim3 grid(GridFor(args.max_blocks, kKeyBlocks), static_cast<unsigned>(lanes));
+    const size_t scores = static_cast<size_t>(kKeyBlocks * args.block_size / args.kernel_stride + 1) * sizeof(float);
+    AllowShared(reinterpret_cast<const void*>(&BlockKeys), scores);
+    BlockKeys<<<grid, kKeyThreads, scores, queue>>>(p, by_query, by_importance);
+    NOSA_CUDA_LAUNCHED();
+  }
   const size_t words = static_cast<size_t>(args.max_blocks + 31) / 32;
-  const size_t scores = static_cast<size_t>(std::min(args.max_blocks, kPieceBlocks) * args.block_size /
-                                            args.kernel_stride + 1);
-  const size_t shared = (static_cast<size_t>(args.max_blocks) + 3 * words + 1 + scores) * sizeof(uint32_t);
+  const size_t shared = (static_cast<size_t>(args.max_blocks) + 3 * words + 1) * sizeof(uint32_t);
   AllowShared(reinterpret_cast<const void*>(&SelectBlocks), shared);
-  SelectBlocks<<<static_cast<unsigned>(lanes), kSelectThreads, shared, queue>>>(p, args.max_blocks);
+  SelectBlocks<<<static_cast<unsigned>(lanes), kSelectThreads, shared, queue>>>(p);
   NOSA_CUDA_LAUNCHED();
 }
 
