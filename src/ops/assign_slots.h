@@ -12,7 +12,8 @@ namespace nosa::ops {
 struct SlotCounters {
   unsigned long long selected = 0;  // sealed blocks asked for
   unsigned long long missing = 0;   // of these, not in a slot
-  unsigned long long repeated = 0;  // selected in the step before too (the tail counts); locality * selected_all
+  // Selected in the step before too; locality * selected_all. The block of the token before counts as selected then.
+  unsigned long long repeated = 0;
   unsigned long long selected_all = 0;  // with the tail
 };
 
