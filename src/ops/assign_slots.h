@@ -23,7 +23,8 @@ struct SlotCounters {
 // `step`. addresses[r, g, i] = the frame of selection.ids[r, g, i]. late[r, g, i / kSplitBlocks] = whether a block of
 // that split is missing. Needs lanes.slots >= the sealed blocks of any selection.
 //
-// With no slots at all, blocks are read where they are: addresses are those of the pages, nothing is missing.
+// With no slots at all, blocks are read where they are: addresses are those of the pages, nothing is missing and
+// nothing is counted.
 //
 // The order of `copies` is not specified; `copy_count` counts from what it holds on entry.
 struct AssignSlotsArgs {

@@ -340,7 +340,7 @@ TEST(assign_slots, WithoutSlotsBlocksAreReadAtHome) {
           }
         }
         ASSERT_TRUE(std::all_of(lanes.late.begin(), lanes.late.end() - 1, [](uint8_t late) { return late == 0; }));
-        ASSERT_EQ(lanes.counters[0].missing, 0u);
+        ASSERT_EQ(lanes.Counted(), (std::vector<unsigned long long>(4, 0)));
         lanes.Advance(*backend);
       }
     }
