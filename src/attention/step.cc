@@ -44,7 +44,9 @@ uint64_t StepAttention::DeviceBytes(const AttentionConfig& config, const StepOpt
   const size_t lanes = static_cast<size_t>(seats.layout.lanes()) * static_cast<size_t>(seats.seats);
   return SummaryLayout(config, seats.max_tokens).bytes() * static_cast<size_t>(seats.seats) +
          lanes * sizeof(ops::WindowState) +
-         sizes.lists * (sizeof(int32_t) + sizeof(std::byte*) + sizeof(ops::BlockCopy)) + sizes.splits + sizes.partial;
+         sizes.lists * (sizeof(int32_t) + sizeof(std::byte*) + sizeof(ops::BlockCopy)) + sizes.splits + sizes.partial +
+         static_cast<size_t>(seats.seats * config.kv_heads + 2 * config.layers) * sizeof(int32_t) +
+         sizeof(ops::SlotCounters);
 }
 
 Result<std::unique_ptr<StepAttention>> StepAttention::Create(const AttentionConfig& config, const StepOptions& options,

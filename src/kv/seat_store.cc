@@ -8,14 +8,15 @@ namespace nosa::kv {
 namespace {
 
 struct Sizes {
-  uint64_t frames, table, pages;
+  uint64_t frames, table, pages, positions;
 };
 
 Sizes SizesOf(const SeatOptions& options) {
   const uint64_t lanes = static_cast<uint64_t>(options.layout.lanes()) * static_cast<uint64_t>(options.seats);
   const uint64_t slots = static_cast<uint64_t>(options.slots);
   return {lanes * (slots + 1) * FrameOf(options.layout).bytes, std::max<uint64_t>(lanes * slots, 1) * sizeof(int32_t),
-          lanes * static_cast<uint64_t>(options.layout.Blocks(options.max_tokens)) * sizeof(std::byte*)};
+          lanes * static_cast<uint64_t>(options.layout.Blocks(options.max_tokens)) * sizeof(std::byte*),
+          static_cast<uint64_t>(options.seats) * sizeof(int32_t)};
 }
 
 }  // namespace
@@ -39,7 +40,7 @@ SeatStore::SeatStore(const SeatOptions& options, ops::Backend* backend)
 
 uint64_t SeatStore::DeviceBytes(const SeatOptions& options) {
   const Sizes sizes = SizesOf(options);
-  return sizes.frames + 2 * sizes.table + sizes.pages;
+  return sizes.frames + 2 * sizes.table + sizes.pages + sizes.positions + sizeof(int32_t);
 }
 
 Result<std::unique_ptr<SeatStore>> SeatStore::Create(const SeatOptions& options, ops::Backend* backend) {
@@ -47,22 +48,22 @@ Result<std::unique_ptr<SeatStore>> SeatStore::Create(const SeatOptions& options,
              options.seats, options.slots, options.max_tokens);
   std::unique_ptr<SeatStore> store(new SeatStore(options, backend));
   const Sizes sizes = SizesOf(options);
-  const size_t positions = static_cast<size_t>(options.seats) * sizeof(int32_t);
   const MemoryKind device = backend->compute_memory(), shared = backend->shared_memory();
   NOSA_ASSIGN_OR_RETURN(store->frames_, backend->Allocate(sizes.frames, device));
   NOSA_ASSIGN_OR_RETURN(store->blocks_, backend->Allocate(sizes.table, device));
   NOSA_ASSIGN_OR_RETURN(store->used_, backend->Allocate(sizes.table, device));
   NOSA_ASSIGN_OR_RETURN(store->pages_, backend->Allocate(sizes.pages, device));
-  NOSA_ASSIGN_OR_RETURN(store->positions_, backend->Allocate(positions, device));
+  NOSA_ASSIGN_OR_RETURN(store->positions_, backend->Allocate(sizes.positions, device));
   NOSA_ASSIGN_OR_RETURN(store->step_, backend->Allocate(sizeof(int32_t), device));
   NOSA_ASSIGN_OR_RETURN(store->host_pages_, backend->Allocate(sizes.pages, shared));
-  NOSA_ASSIGN_OR_RETURN(store->host_positions_, backend->Allocate(positions + sizeof(int32_t), shared));
+  NOSA_ASSIGN_OR_RETURN(store->host_positions_, backend->Allocate(sizes.positions + sizeof(int32_t), shared));
   NOSA_ASSIGN_OR_RETURN(store->host_empty_, backend->Allocate(sizes.table, shared));
   std::fill_n(store->host_empty_.as<int32_t>(), sizes.table / sizeof(int32_t), -1);
   std::fill_n(store->host_positions_.as<int32_t>(), options.seats, -1);
   int32_t* first_step = store->host_positions_.as<int32_t>() + options.seats;
   *first_step = 1;
   backend->Copy(store->step(), first_step, sizeof(int32_t), {});
+  backend->Copy(store->positions_data(), store->host_positions_.data(), sizes.positions, {});
   backend->Copy(store->blocks_.data(), store->host_empty_.data(), sizes.table, {});
   store->Flush();
   return store;
@@ -81,26 +82,30 @@ ops::SlotLanes SeatStore::Lanes(LayerIdx layer) const {
 }
 
 void SeatStore::Seat(int seat, int length) {
+  NOSA_CHECK(seat >= 0 && seat < options_.seats, "seat {} of {}", seat, options_.seats);
   NOSA_CHECK(length >= 0 && length < options_.max_tokens, "a seat of {} tokens takes {}", options_.max_tokens, length);
   host_positions_.as<int32_t>()[seat] = length;
   fresh_.push_back(seat);
 }
 
 void SeatStore::Leave(int seat) {
+  NOSA_CHECK(seat >= 0 && seat < options_.seats, "seat {} of {}", seat, options_.seats);
   host_positions_.as<int32_t>()[seat] = -1;
+  // Who sits here next must not write to a home that is somebody else's by then.
+  for (int lane = 0; lane < options_.layout.lanes(); ++lane) std::fill_n(Homes(seat, lane), max_blocks_, nullptr);
   fresh_.push_back(seat);
 }
 
 void SeatStore::SetHome(int seat, int lane, BlockId block, std::byte* home) {
-  host_pages_.as<std::byte*>()[Index(seat, lane) * static_cast<size_t>(max_blocks_) + static_cast<size_t>(block.value)] =
-      home;
+  NOSA_CHECK(seat >= 0 && seat < options_.seats && lane >= 0 && lane < options_.layout.lanes() && block.value >= 0 &&
+                 block.value < max_blocks_,
+             "seat {} of {}, lane {} of {}, block {} of {}", seat, options_.seats, lane, options_.layout.lanes(),
+             block.value, max_blocks_);
+  Homes(seat, lane)[block.value] = home;
 }
 
 void SeatStore::Flush() {
-  backend_->Copy(pages_.data(), host_pages_.data(), pages_.size() < host_pages_.size() ? pages_.size() : host_pages_.size(), {});
-  if (fresh_.empty()) {
-    backend_->Copy(positions_.data(), host_positions_.data(), static_cast<size_t>(options_.seats) * sizeof(int32_t), {});
-  }
+  backend_->Copy(pages_.data(), host_pages_.data(), SizesOf(options_).pages, {});
   const size_t slots = static_cast<size_t>(options_.slots), heads = static_cast<size_t>(options_.layout.kv_heads);
   for (const int seat : fresh_) {
     const int32_t* position = host_positions_.as<int32_t>() + seat;
@@ -112,9 +117,10 @@ void SeatStore::Flush() {
       }
       if (*position <= 0 || *position % frame_.block_size == 0) continue;
       for (size_t g = 0; g < heads; ++g) {
-        const std::byte* home = host_pages_.as<std::byte*>()[(lane + g) * static_cast<size_t>(max_blocks_) +
-                                                              static_cast<size_t>(*position / frame_.block_size)];
-        if (home != nullptr) backend_->Copy(frames_.data() + ((lane + g) * (slots + 1) + slots) * frame_.bytes, home, frame_.bytes, {});
+        const std::byte* home =
+            Homes(seat, layer * options_.layout.kv_heads + static_cast<int>(g))[*position / frame_.block_size];
+        std::byte* tail = frames_.data() + ((lane + g) * (slots + 1) + slots) * frame_.bytes;
+        if (home != nullptr) backend_->Copy(tail, home, frame_.bytes, {});
       }
     }
   }

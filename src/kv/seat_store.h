@@ -29,7 +29,7 @@ class SeatStore {
  public:
   // kResourceExhausted as Backend::Allocate.
   static Result<std::unique_ptr<SeatStore>> Create(const SeatOptions& options, ops::Backend* backend);
-  // Device bytes a store takes, and of these, for one seat.
+  // Device bytes a store takes.
   static uint64_t DeviceBytes(const SeatOptions& options);
 
   const SeatOptions& options() const { return options_; }
@@ -39,11 +39,12 @@ class SeatStore {
   // A seat takes a sequence of `length` tokens: nothing of it is in a slot, the next token has position `length`. Its
   // homes are set by SetHome, and its unfinished block, if any, must have been put there too.
   void Seat(int seat, int length);
-  // Nobody sits there any more.
+  // Nobody sits there any more; the seat's homes are forgotten.
   void Leave(int seat);
   // `home` has room for a frame and is memory that the backend addresses; it is the store's until Leave.
   void SetHome(int seat, int lane, BlockId block, std::byte* home);
-  // Copies what was set to the device, with the tails of newly taken seats. Before the next step.
+  // Copies what was set to the device, with the tails of newly taken seats; the others stay where their steps brought
+  // them. Before the next step.
   void Flush();
 
   // Addresses for recording. positions [R], step [1].
@@ -57,6 +58,9 @@ class SeatStore {
   size_t Index(int seat, int lane) const {  // of (layer, seat, KV head)
     const size_t heads = static_cast<size_t>(options_.layout.kv_heads), l = static_cast<size_t>(lane);
     return (l / heads * static_cast<size_t>(options_.seats) + static_cast<size_t>(seat)) * heads + l % heads;
+  }
+  std::byte** Homes(int seat, int lane) const {  // [max_blocks]
+    return host_pages_.as<std::byte*>() + Index(seat, lane) * static_cast<size_t>(max_blocks_);
   }
 
   SeatOptions options_;

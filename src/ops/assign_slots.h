@@ -12,7 +12,8 @@ namespace nosa::ops {
 struct SlotCounters {
   unsigned long long selected = 0;  // sealed blocks asked for
   unsigned long long missing = 0;   // of these, not in a slot
-  unsigned long long repeated = 0;  // selected in the step before too (the tail counts); locality * selected_all
+  // Selected in the step before too; locality * selected_all. The block of the token before counts as selected then.
+  unsigned long long repeated = 0;
   unsigned long long selected_all = 0;  // with the tail
 };
 
@@ -22,7 +23,8 @@ struct SlotCounters {
 // `step`. addresses[r, g, i] = the frame of selection.ids[r, g, i]. late[r, g, i / kSplitBlocks] = whether a block of
 // that split is missing. Needs lanes.slots >= the sealed blocks of any selection.
 //
-// With no slots at all, blocks are read where they are: addresses are those of the pages, nothing is missing.
+// With no slots at all, blocks are read where they are: addresses are those of the pages, nothing is missing and
+// nothing is counted.
 //
 // The order of `copies` is not specified; `copy_count` counts from what it holds on entry.
 struct AssignSlotsArgs {

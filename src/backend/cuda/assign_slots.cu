@@ -116,10 +116,12 @@ __global__ void AssignSlots(const ops::AssignSlotsArgs args, const int32_t* posi
         lanes.frames + (static_cast<size_t>(lane) * (slots + 1) + slot_of[i]) * args.frame.bytes;
   }
   if (thread == 0 && args.counters != nullptr) {
+    // The tail of the step before was not in any of the slots above.
+    const int again = repeated + (pos > 0 && Find(ids, count, (pos - 1) / args.frame.block_size) >= 0 ? 1 : 0);
     const int sealed = count - (count > 0 && ids[count - 1] == own ? 1 : 0);
     atomicAdd(&args.counters->selected, static_cast<unsigned long long>(sealed));
     atomicAdd(&args.counters->missing, static_cast<unsigned long long>(lost));
-    atomicAdd(&args.counters->repeated, static_cast<unsigned long long>(repeated));
+    atomicAdd(&args.counters->repeated, static_cast<unsigned long long>(again));
     atomicAdd(&args.counters->selected_all, static_cast<unsigned long long>(count));
   }
 }

@@ -1,5 +1,6 @@
 #include "ops/append_token.h"
 
+#include <cstring>
 #include <vector>
 
 #include "ops/reference/reference_backend.h"
@@ -15,6 +16,20 @@ KvRow RowOf(const BlockFrame& frame, std::byte* block, int token) {
           frame.s_offset == 0 ? nullptr : reinterpret_cast<float*>(block + frame.s_offset) + token};
 }
 
+// What the tail got, for the page of lane (r, g), if there is one.
+void WriteHome(const AppendTokenArgs& args, int r, int g, const KvRow& tail) {
+  const BlockFrame& frame = args.frame;
+  const int32_t pos = args.positions[static_cast<size_t>(r)];
+  const size_t lane = static_cast<size_t>(r * args.lanes.kv_heads + g);
+  std::byte* page = args.lanes.pages[lane * static_cast<size_t>(args.lanes.max_blocks) +
+                                     static_cast<size_t>(pos / frame.block_size)];
+  if (page == nullptr) return;
+  const KvRow home = RowOf(frame, page, pos % frame.block_size);
+  std::memcpy(home.k, tail.k, static_cast<size_t>(frame.k_dim) * DTypeBytes(frame.dtype));
+  std::memcpy(home.v, tail.v, static_cast<size_t>(frame.v_dim) * DTypeBytes(frame.dtype));
+  if (home.s != nullptr) *home.s = *tail.s;
+}
+
 }  // namespace
 
 void append_token(Backend& backend, Stream stream, const AppendTokenArgs& args) {
@@ -23,28 +38,20 @@ void append_token(Backend& backend, Stream stream, const AppendTokenArgs& args) 
   for (int r = 0; r < lanes.seats; ++r) {
     const int32_t pos = args.positions[static_cast<size_t>(r)];
     if (pos < 0) continue;
-    std::vector<KvRow> tail, home;
-    bool has_home = true;
+    std::vector<KvRow> tail;
     for (int g = 0; g < lanes.kv_heads; ++g) {
       const size_t lane = static_cast<size_t>(r * lanes.kv_heads + g);
       std::byte* slot = lanes.frames + (lane * static_cast<size_t>(lanes.slots + 1) + static_cast<size_t>(lanes.slots)) *
                                            frame.bytes;
       tail.push_back(RowOf(frame, slot, pos % frame.block_size));
-      std::byte* page = lanes.pages[lane * static_cast<size_t>(lanes.max_blocks) +
-                                    static_cast<size_t>(pos / frame.block_size)];
-      has_home = has_home && page != nullptr;
-      if (has_home) home.push_back(RowOf(frame, page, pos % frame.block_size));
     }
-    StoreKvArgs store = {.k = args.k.Rows(r, 1),
+    reference::store_kv(backend, stream,
+                        {.k = args.k.Rows(r, 1),
                          .v = args.v.Rows(r, 1),
                          .s = args.s.empty() ? args.s : args.s.Rows(r, 1),
                          .rows = tail,
-                         .dtype = frame.dtype};
-    reference::store_kv(backend, stream, store);
-    if (has_home) {
-      store.rows = home;
-      reference::store_kv(backend, stream, store);
-    }
+                         .dtype = frame.dtype});
+    for (int g = 0; g < lanes.kv_heads; ++g) WriteHome(args, r, g, tail[static_cast<size_t>(g)]);
     const PoolWindowsArgs::Segment segment = {pos, 1, 0, r * lanes.kv_heads};
     reference::pool_windows(backend, stream,
                             {.segments = {&segment, 1},

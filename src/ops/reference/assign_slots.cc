@@ -71,6 +71,8 @@ void assign_slots(Backend&, Stream, const AssignSlotsArgs& args) {
       args.addresses[static_cast<ptrdiff_t>(lane) * selection.width + i] = frame(slot);
       if (args.counters == nullptr) continue;
       ++args.counters->selected_all;
+      // The tail of the step before was not in any of the slots above.
+      args.counters->repeated += pos > 0 && ids[i] == (pos - 1) / args.frame.block_size ? 1 : 0;
       args.counters->selected += slot < slots ? 1 : 0;
       args.counters->missing += missing ? 1 : 0;
     }
