@@ -207,7 +207,7 @@ class StepRig {
           homes[i] = Homes(*who.sequence, blocks);
           step.store().Seat(who.seat, pos);
           const MutableBytes summaries = step.attention().summaries(who.seat);
-          EXPECT_EQ(summaries.size(), who.sequence->summaries.size());
+          EXPECT_LE(summaries.size(), who.sequence->summaries.size());  // buffers may be padded
           backend_->Copy(summaries.data(), who.sequence->summaries.data(), summaries.size(), {});
           step.tokens()[static_cast<size_t>(who.seat)] = who.sequence->next;
           changed = true;

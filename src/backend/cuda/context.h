@@ -55,10 +55,13 @@ class Context {
   virtual const void* StageBytes(const void* data, size_t bytes, ops::Stream stream) = 0;
 };
 
-// Lets a kernel take `bytes` of dynamic shared memory. Ends the program when a multiprocessor has less.
+// Lets a kernel take `bytes` of dynamic shared memory, and several of its CTAs share a multiprocessor. Ends the program
+// when a multiprocessor has less.
 inline void AllowShared(const void* kernel, size_t bytes) {
-  constexpr size_t kAlways = 48 << 10;
+  constexpr size_t kAlways = 16 << 10;
   if (bytes <= kAlways) return;
+  NOSA_CUDA_CHECK(cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout,
+                                       cudaSharedmemCarveoutMaxShared));
   NOSA_CUDA_CHECK(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes)));
 }
 

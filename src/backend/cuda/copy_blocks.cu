@@ -9,7 +9,7 @@ namespace {
 
 // Reads host memory over PCIe, so what counts is how many bytes are on their way: every thread has kInFlight 16-byte
 // loads out before it stores the first. A few CTAs of this fill the wire; more add nothing (docs/performance.md).
-constexpr int kThreads = 512, kInFlight = 8, kWorkers = 16;
+constexpr int kThreads = 512, kInFlight = 8, kWorkers = 8;
 
 __global__ void __launch_bounds__(kThreads) CopyBlocks(const ops::BlockCopy* copies, const int32_t* count, int words) {
   const int n = *count;

@@ -16,7 +16,7 @@ namespace {
 constexpr int kPiece = 64;
 constexpr int kTiles = kPiece / ops::kWindowTile;
 constexpr int kWarps = 4, kLogitThreads = kWarps * kWarpSize;
-constexpr int kSelectThreads = 512;
+constexpr int kSelectThreads = 256;
 constexpr int kMostGroup = 16;
 
 struct Params {
@@ -122,12 +122,7 @@ __global__ void __launch_bounds__(kLogitThreads) MmaLogits(const Params p) {
     }
   }
 
-  float max[2][2], sum[2][2];  // [tile of heads][column of the pair]
-#pragma unroll
-  for (int n = 0; n < 2; ++n) {
-    max[n][0] = max[n][1] = -INFINITY;
-    sum[n][0] = sum[n][1] = 0;
-  }
+  float d[kTiles][2][4];
 #pragma unroll
   for (int tile = 0; tile < kTiles; ++tile) {
     if (tile == 0) WaitForCopies<3>();
@@ -135,65 +130,65 @@ __global__ void __launch_bounds__(kLogitThreads) MmaLogits(const Params p) {
     if (tile == 2) WaitForCopies<1>();
     if (tile == 3) WaitForCopies<0>();
     __syncwarp();
-    if (tile >= tiles) break;
-    float d[2][4] = {}, low[2][4] = {};  // by term: chains half as long
+    float high[2][4] = {}, low[2][4] = {};  // by term: chains half as long
+    if (tile < tiles) {
 #pragma unroll
-    for (int step = 0; step < Dim / 16; ++step) {
-      // A [16 windows, 16 channels] lies transposed: matrices (channels 0-7, windows 0-7), (0-7, 8-15), (8-15, 0-7),
-      // (8-15, 8-15).
-      const int matrix = self / 8, channel = step * 16 + (matrix / 2) * 8 + self % 8;
-      uint32_t a[4];
-      LoadMatricesTransposed(a, SharedAddress(own + tile * kTileNumbers + channel * ops::kWindowTile + (matrix % 2) * 8));
+      for (int step = 0; step < Dim / 16; ++step) {
+        // A [16 windows, 16 channels] lies transposed: matrices (channels 0-7, windows 0-7), (0-7, 8-15), (8-15, 0-7),
+        // (8-15, 8-15).
+        const int matrix = self / 8, channel = step * 16 + (matrix / 2) * 8 + self % 8;
+        uint32_t a[4];
+        LoadMatricesTransposed(
+            a, SharedAddress(own + tile * kTileNumbers + channel * ops::kWindowTile + (matrix % 2) * 8));
 #pragma unroll
-      for (int n = 0; n < 2; ++n) {
-        if (n * 8 >= p.group) break;
-        MultiplyAdd(d[n], a, q[n][step][0], q[n][step][1]);
-        MultiplyAdd(low[n], a, rest[n][step][0], rest[n][step][1]);
+        for (int n = 0; n < 2; ++n) {
+          if (n * 8 >= p.group) break;
+          MultiplyAdd(high[n], a, q[n][step][0], q[n][step][1]);
+          MultiplyAdd(low[n], a, rest[n][step][0], rest[n][step][1]);
+        }
       }
     }
 #pragma unroll
     for (int n = 0; n < 2; ++n) {
-      if (n * 8 >= p.group) break;
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
         const int w = piece * kPiece + tile * ops::kWindowTile + group + (i / 2) * 8, h = n * 8 + quad * 2 + i % 2;
-        d[n][i] = w < windows && h < p.group ? (d[n][i] + low[n][i]) * p.scale : -INFINITY;
-        if (w < windows && h < p.group) {
-          p.logits[(static_cast<int64_t>(lane) * p.group + h) * p.most_windows + w] = d[n][i];
-        }
-      }
-#pragma unroll
-      for (int c = 0; c < 2; ++c) {
-        const float now = fmaxf(max[n][c], fmaxf(d[n][c], d[n][c + 2]));
-        if (now != -INFINITY) {
-          sum[n][c] = sum[n][c] * expf(max[n][c] - now) + expf(d[n][c] - now) + expf(d[n][c + 2] - now);
-          max[n][c] = now;
-        }
+        const bool there = w < windows && h < p.group;
+        d[tile][n][i] = there ? (high[n][i] + low[n][i]) * p.scale : -INFINITY;
+        if (there) p.logits[(static_cast<int64_t>(lane) * p.group + h) * p.most_windows + w] = d[tile][n][i];
       }
     }
   }
-  // Over the eight groups of lanes that hold the same heads.
+  // Over this lane's windows, then over the eight groups of lanes that hold the same heads.
 #pragma unroll
   for (int n = 0; n < 2; ++n) {
+    if (n * 8 >= p.group) break;
 #pragma unroll
     for (int c = 0; c < 2; ++c) {
-      float m = max[n][c], l = sum[n][c];
+      float m = -INFINITY;
 #pragma unroll
-      for (int other = 4; other < kWarpSize; other *= 2) {
-        const float m2 = __shfl_xor_sync(kAllLanes, m, other), l2 = __shfl_xor_sync(kAllLanes, l, other);
-        const float now = fmaxf(m, m2);
-        l = now == -INFINITY ? 0.0f : l * expf(m - now) + l2 * expf(m2 - now);
-        m = now;
+      for (int tile = 0; tile < kTiles; ++tile) m = fmaxf(m, fmaxf(d[tile][n][c], d[tile][n][c + 2]));
+#pragma unroll
+      for (int other = 4; other < kWarpSize; other *= 2) m = fmaxf(m, __shfl_xor_sync(kAllLanes, m, other));
+      float l = 0;
+      if (m != -INFINITY) {
+#pragma unroll
+        for (int tile = 0; tile < kTiles; ++tile) l += __expf(d[tile][n][c] - m) + __expf(d[tile][n][c + 2] - m);
       }
+#pragma unroll
+      for (int other = 4; other < kWarpSize; other *= 2) l += __shfl_xor_sync(kAllLanes, l, other);
       const int h = n * 8 + quad * 2 + c;
       if (group == 0 && h < p.group) StorePiece(p, lane, piece, h, m, l);
     }
   }
 }
 
-// Adds to `mask` the blocks of largest key that are not in it, until it has `members`; ties go to the lower block. Keys
-// and masks are in shared memory; `present` is how many are in it. Ends synchronised.
-__device__ void FillMask(uint32_t* keys, int blocks, int members, int present, uint32_t* mask, uint32_t* equal) {
+// Adds to `mask` the blocks of largest key that are not in it, until it has `members`; ties go to the lower block.
+// keys[i]: of block threadIdx.x + i * blockDim.x, 0 beyond the last. mask and equal are in shared memory; `present` is how
+// many are in the mask. Ends synchronised.
+template <int kPerThread>
+__device__ void FillMask(uint32_t (&keys)[kPerThread], int blocks, int members, int present, uint32_t* mask,
+                         uint32_t* equal) {
   const int thread = static_cast<int>(threadIdx.x), threads = static_cast<int>(blockDim.x);
   const int words = (blocks + 31) / 32;
   if (members >= blocks) {
@@ -205,51 +200,62 @@ __device__ void FillMask(uint32_t* keys, int blocks, int members, int present, u
   }
   if (members <= present) return;
   // Members do not compete: 0 is below every key of a number.
-  for (int b = thread; b < blocks; b += threads) {
-    if ((mask[b / 32] >> (b % 32) & 1) != 0) keys[b] = 0;
+#pragma unroll
+  for (int i = 0; i < kPerThread; ++i) {
+    const int b = thread + i * threads;
+    if (b < blocks && (mask[b / 32] >> (b % 32) & 1) != 0) keys[i] = 0;
   }
-  // The largest key that as many as are wanted reach, two bits at a time: the key of the last one that joins. Counts
-  // rotate through three places, so that one barrier a turn is enough.
+  // The largest key that as many as are wanted reach, two bits at a time: the key of the last one that joins. Once a
+  // threshold is reached by just as many, the lower bits do not matter. Counts rotate through three places, so that one
+  // barrier a turn is enough.
   __shared__ int counts[3][3];
   if (thread < 9) counts[thread / 3][thread % 3] = 0;
   __syncthreads();
   const int wanted = members - present;
   uint32_t last = 0;
-  int above = 0;  // keys greater than those that agree with `last` so far
-  for (int turn = 0; turn < 16; ++turn) {
-    const int shift = 30 - 2 * turn;
-    const uint32_t step = 1u << shift;
+  int above = 0;       // keys greater than those that agree with `last` so far
+  bool exact = false;  // as many as are wanted reach `last`
+  for (int turn = 0; turn < 16 && !exact; ++turn) {
+    const uint32_t step = 1u << (30 - 2 * turn);
     int n[3] = {};
-    for (int b = thread; b < blocks; b += threads) {
-      const uint32_t key = keys[b];
 #pragma unroll
-      for (int i = 0; i < 3; ++i) n[i] += key >= last + static_cast<uint32_t>(i + 1) * step ? 1 : 0;
+    for (int i = 0; i < kPerThread; ++i) {
+#pragma unroll
+      for (int j = 0; j < 3; ++j) n[j] += keys[i] >= last + static_cast<uint32_t>(j + 1) * step ? 1 : 0;
     }
 #pragma unroll
-    for (int i = 0; i < 3; ++i) {
-      n[i] = __reduce_add_sync(kAllLanes, n[i]);
-      if (thread % kWarpSize == i && n[i] > 0) atomicAdd(&counts[turn % 3][i], n[i]);
+    for (int j = 0; j < 3; ++j) {
+      n[j] = __reduce_add_sync(kAllLanes, n[j]);
+      if (thread % kWarpSize == j && n[j] > 0) atomicAdd(&counts[turn % 3][j], n[j]);
     }
     if (thread < 3) counts[(turn + 1) % 3][thread] = 0;  // for the next turn; all have read it before the last barrier
     __syncthreads();
-    int reached = 0;
+    int reached = 0, reach = 0;
 #pragma unroll
-    for (int i = 0; i < 3; ++i) reached += counts[turn % 3][i] >= wanted ? 1 : 0;
+    for (int j = 0; j < 3; ++j) {
+      const int count = counts[turn % 3][j];
+      if (count < wanted) continue;
+      ++reached;
+      reach = count;  // counts fall: that of the largest threshold stays
+    }
     if (reached < 3) above = counts[turn % 3][reached];
     last += static_cast<uint32_t>(reached) * step;
+    exact = reached > 0 && reach == wanted;
   }
-  for (int w = thread; w < words; w += threads) {
-    uint32_t joins = 0, ties = 0;
-    for (int i = 0; i < 32 && w * 32 + i < blocks; ++i) {
-      const int b = w * 32 + i;
-      if ((mask[w] >> i & 1) != 0) continue;
-      joins |= static_cast<uint32_t>(keys[b] > last) << i;
-      ties |= static_cast<uint32_t>(keys[b] == last) << i;
+  // A warp's blocks of one i are the bits of one word.
+#pragma unroll
+  for (int i = 0; i < kPerThread; ++i) {
+    const uint32_t joins = __ballot_sync(kAllLanes, exact ? keys[i] >= last : keys[i] > last);
+    const bool there = thread + i * threads < blocks;
+    const uint32_t ties = __ballot_sync(kAllLanes, there && !exact && keys[i] == last);
+    const int w = (thread + i * threads) / 32;
+    if (thread % kWarpSize == 0 && w < words) {
+      mask[w] |= joins;
+      equal[w] = ties;
     }
-    mask[w] |= joins;
-    equal[w] = ties;
   }
   __syncthreads();
+  if (exact) return;
   // Of those that tie with the last one, the lowest.
   if (thread < kWarpSize) {
     int left = wanted - above;
@@ -321,9 +327,9 @@ __global__ void __launch_bounds__(kKeyThreads) BlockKeys(const Params p, bool by
     for (int w = first_window + thread; w < end_window; w += kKeyThreads) {
       float score = 0;
       // Several heads' logits are loaded side by side.
-#pragma unroll 8
+#pragma unroll 16
       for (int h = 0; h < p.group; ++h) {
-        score += expf(logits[static_cast<int64_t>(h) * p.most_windows + w] - head_max[h]) * head_scale[h];
+        score += __expf(logits[static_cast<int64_t>(h) * p.most_windows + w] - head_max[h]) * head_scale[h];
       }
       scores[w - first_window] = score;
     }
@@ -336,11 +342,12 @@ __global__ void __launch_bounds__(kKeyThreads) BlockKeys(const Params p, bool by
   }
 }
 
-// One CTA per lane. Shared memory: keys [blocks], mask, ties, prefix [words + 1].
+// One CTA per lane, for up to kPerThread * kSelectThreads blocks. Shared memory: mask, ties, prefix [words + 1].
+template <int kPerThread>
 __global__ void __launch_bounds__(kSelectThreads) SelectBlocks(const Params p) {
   extern __shared__ uint32_t select_shared[];
   const int most_words = (p.max_blocks + 31) / 32;
-  uint32_t *keys = select_shared, *mask = keys + p.max_blocks, *equal = mask + most_words;
+  uint32_t *mask = select_shared, *equal = mask + most_words;
   int32_t* prefix = reinterpret_cast<int32_t*>(equal + most_words);
   const int lane = static_cast<int>(blockIdx.x), thread = static_cast<int>(threadIdx.x);
   const int32_t pos = p.positions[lane / p.kv_heads];
@@ -349,30 +356,45 @@ __global__ void __launch_bounds__(kSelectThreads) SelectBlocks(const Params p) {
     return;
   }
   const int own = pos / p.block_size, blocks = own + 1, words = (blocks + 31) / 32;
-  for (int w = thread; w < words; w += kSelectThreads) mask[w] = 0;
-  __syncthreads();
-  if (p.rule.every_block) {
-    for (int b = thread; b < blocks; b += kSelectThreads) atomicOr(mask + b / 32, 1u << (b % 32));
-  } else {
-    const int forced = p.rule.init_blocks + p.rule.local_blocks + 1;
-    for (int i = thread; i < forced; i += kSelectThreads) {
-      const int b = i < p.rule.init_blocks ? i : own - (i - p.rule.init_blocks);
-      if (b >= 0 && b < blocks) atomicOr(mask + b / 32, 1u << (b % 32));
-    }
-  }
-  __syncthreads();
   const uint32_t* from = p.keys + static_cast<int64_t>(lane) * 2 * p.max_blocks;
   const int stages[2] = {p.rule.query_blocks, p.rule.topk};
+  uint32_t keys[2][kPerThread];
+#pragma unroll
   for (int stage = 0; stage < 2; ++stage) {
-    if (stages[stage] == 0 || p.rule.every_block) continue;
-    for (int b = thread; b < blocks; b += kSelectThreads) keys[b] = from[stage * p.max_blocks + b];
+#pragma unroll
+    for (int i = 0; i < kPerThread; ++i) {
+      const int b = thread + i * kSelectThreads;
+      keys[stage][i] = stages[stage] > 0 && b < blocks ? from[stage * p.max_blocks + b] : 0;
+    }
+  }
+  for (int w = thread; w < words; w += kSelectThreads) mask[w] = 0;
+  __syncthreads();
+  const int forced = p.rule.init_blocks + p.rule.local_blocks + 1;
+  for (int i = thread; i < forced; i += kSelectThreads) {
+    const int b = i < p.rule.init_blocks ? i : own - (i - p.rule.init_blocks);
+    if (b >= 0 && b < blocks) atomicOr(mask + b / 32, 1u << (b % 32));
+  }
+  __syncthreads();
+#pragma unroll
+  for (int stage = 0; stage < 2; ++stage) {
+    if (stages[stage] == 0) continue;
     const int present = CountMembers(mask, words);
     __syncthreads();
-    FillMask(keys, blocks, stages[stage], present, mask, equal);
+    FillMask(keys[stage], blocks, stages[stage], present, mask, equal);
   }
   const int count = EmitMembers(mask, words, prefix,
                                 p.selection.ids + static_cast<int64_t>(lane) * p.selection.width, p.selection.width);
   if (thread == 0) p.selection.counts[lane] = count;
+}
+
+// All of them.
+__global__ void SelectEvery(const Params p) {
+  const int lane = static_cast<int>(blockIdx.y);
+  const int32_t pos = p.positions[lane / p.kv_heads];
+  const int blocks = pos < 0 ? 0 : pos / p.block_size + 1;
+  const int b = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
+  if (b == 0) p.selection.counts[lane] = blocks;
+  if (b < blocks) p.selection.ids[static_cast<int64_t>(lane) * p.selection.width + b] = b;
 }
 
 }  // namespace
@@ -438,10 +460,27 @@ void select_blocks(ops::Backend& backend, ops::Stream stream, const ops::SelectB
     BlockKeys<<<grid, kKeyThreads, scores, queue>>>(p, by_query, by_importance);
     NOSA_CUDA_LAUNCHED();
   }
+  if (args.rule.every_block) {
+    SelectEvery<<<dim3(GridFor(args.max_blocks, kSelectThreads), static_cast<unsigned>(lanes)), kSelectThreads, 0,
+                  queue>>>(p);
+    NOSA_CUDA_LAUNCHED();
+    return;
+  }
   const size_t words = static_cast<size_t>(args.max_blocks + 31) / 32;
-  const size_t shared = (static_cast<size_t>(args.max_blocks) + 3 * words + 1) * sizeof(uint32_t);
-  AllowShared(reinterpret_cast<const void*>(&SelectBlocks), shared);
-  SelectBlocks<<<static_cast<unsigned>(lanes), kSelectThreads, shared, queue>>>(p);
+  const size_t shared = (3 * words + 1) * sizeof(uint32_t);
+  const auto select = [&]<int kPerThread>() {
+    SelectBlocks<kPerThread><<<static_cast<unsigned>(lanes), kSelectThreads, shared, queue>>>(p);
+  };
+  constexpr int kMostPerThread = 64;
+  NOSA_CHECK(args.max_blocks <= kMostPerThread * kSelectThreads, "select_blocks: {} blocks, {} can be chosen from",
+             args.max_blocks, kMostPerThread * kSelectThreads);
+  if (args.max_blocks <= 2 * kSelectThreads) {
+    select.operator()<2>();
+  } else if (args.max_blocks <= 8 * kSelectThreads) {
+    select.operator()<8>();
+  } else {
+    select.operator()<kMostPerThread>();
+  }
   NOSA_CUDA_LAUNCHED();
 }
 
