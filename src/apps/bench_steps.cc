@@ -194,6 +194,7 @@ class StepBench {
   uint64_t PageBytes(int context, int batch) const;
   int LargestBatch(const Mode& mode, int context, double slack) const;
   Status MakeTraceFor(const Mode& mode, int context, int batch);
+  Status TakeTrace(int context, int batch);
   Status Take(model::DecodeStep& step, const Pool& pool, int context, int batch);
   Result<Spread> Time(model::DecodeStep& step, int steps);
   void Add(const StepRow& row);
@@ -252,9 +253,10 @@ int StepBench::LargestBatch(const Mode& mode, int context, double slack) const {
 Status StepBench::MakeTraceFor(const Mode& mode, int context, int batch) {
   trace_ = {};
   trace_memory_ = {};
-  if (Locality(mode) <= 0 || mode.selector == "full") return Status::Ok();
   const attention::AttentionConfig& config = model_.attention_config();
   const int forced = config.init_blocks + config.local_blocks + 1;
+  if (!flags_.trace.empty() && mode.selector != "full") return TakeTrace(context, batch);
+  if (Locality(mode) <= 0 || mode.selector == "full") return Status::Ok();
   const int first = context - flags_.tokens - kWarmUp - 2 * config.block_size;
   TraceShape shape;
   shape.rows = std::min(batch, kTraceRows);
@@ -272,6 +274,30 @@ Status StepBench::MakeTraceFor(const Mode& mode, int context, int batch) {
   backend_.Copy(trace_memory_.data(), picks.data(), picks.size() * 2, {});
   backend_.Synchronize({});
   trace_ = {trace_memory_.as<uint16_t>(), shape.rows, shape.steps, shape.lanes, shape.width};
+  return Status::Ok();
+}
+
+Status StepBench::TakeTrace(int context, int batch) {
+  const attention::AttentionConfig& config = model_.attention_config();
+  NOSA_ASSIGN_OR_RETURN(const RecordedTrace trace,
+                        ReadTrace(flags_.trace, config.init_blocks, config.local_blocks));
+  const int forced = config.init_blocks + config.local_blocks + 1, steps = flags_.tokens + kWarmUp + kChunk + batch + 8;
+  if (trace.steps < steps) {
+    return InvalidArgument("{} steps are needed (a batch of {} starts one step apart), {} has {}", steps, batch,
+                           flags_.trace, trace.steps);
+  }
+  if (trace.lanes != model_.block_layout().lanes() || trace.width > config.topk - forced) {
+    return InvalidArgument("{} has {} layers and heads that pick up to {} blocks, the model {} with {}", flags_.trace,
+                           trace.lanes, trace.width, model_.block_layout().lanes(), config.topk - forced);
+  }
+  if (context / config.block_size < trace.last_block) {
+    return InvalidArgument("{} selects up to block {}, a context of {} ends before it", flags_.trace, trace.last_block,
+                           context);
+  }
+  NOSA_ASSIGN_OR_RETURN(trace_memory_, backend_.Allocate(trace.picks.size() * 2, backend_.compute_memory()));
+  backend_.Copy(trace_memory_.data(), trace.picks.data(), trace.picks.size() * 2, {});
+  backend_.Synchronize({});
+  trace_ = {trace_memory_.as<uint16_t>(), 1, trace.steps, trace.lanes, trace.width};
   return Status::Ok();
 }
 
@@ -317,9 +343,9 @@ Result<StepRow> StepBench::MeasureRow(const Mode& mode, int context, int batch, 
   row.context = context;
   row.batch = batch;
   row.slack = mode.offload ? slack : 0;
-  row.locality = Locality(mode);
+  row.locality = flags_.trace.empty() ? Locality(mode) : 0;
   NOSA_RETURN_IF_ERROR(MakeTraceFor(mode, context, batch));
-  row.trace = trace_.picks == nullptr ? "own" : flags_.reuse;
+  row.trace = trace_.picks == nullptr ? "own" : flags_.trace.empty() ? flags_.reuse : "recorded";
   model::DecodeStepOptions options = Options(mode, context, batch, slack);
   row.attention = options.attention.selector;
   row.slots = options.slots;

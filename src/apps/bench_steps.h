@@ -18,6 +18,7 @@ struct StepBenchFlags {
   double locality = 0;          // 0: the model's own selection; else made up
   double infllm2_locality = 0;  // the same for mode infllm2
   std::string reuse = "uniform";
+  std::string trace;  // file with recorded selections; empty: none
 };
 
 // What a row measures.

@@ -7,6 +7,7 @@
 
 #include "base/check.h"
 #include "base/rng.h"
+#include "io/safetensors.h"
 
 namespace nosa::apps {
 namespace {
@@ -100,6 +101,46 @@ std::vector<uint16_t> MakeTrace(const TraceShape& shape, double locality, TraceR
     }
   }
   return picks;
+}
+
+Result<RecordedTrace> ReadTrace(const std::string& file, int init_blocks, int local_blocks) {
+  NOSA_ASSIGN_OR_RETURN(const std::shared_ptr<const io::Safetensors> tensors, io::Safetensors::OpenFile(file));
+  std::vector<ConstTensorView> layers;
+  while (tensors->Has(fmt::format("layer.{}.selected", layers.size()))) {
+    NOSA_ASSIGN_OR_RETURN(const ConstTensorView layer, tensors->Get(fmt::format("layer.{}.selected", layers.size())));
+    if (layer.dtype() != DType::kU8 || layer.shape().rank() != 3 ||
+        (!layers.empty() && layer.shape() != layers[0].shape())) {
+      return InvalidArgument("expected selections u8 [steps, KV heads, blocks] in {}, found {} {}", file,
+                             DTypeName(layer.dtype()), layer.shape().ToString());
+    }
+    layers.push_back(layer);
+  }
+  if (layers.empty()) return InvalidArgument("expected layer.0.selected in {}, as `nosa trace` writes it", file);
+  const int64_t steps = layers[0].dim(0), heads = layers[0].dim(1), blocks = layers[0].dim(2);
+  RecordedTrace trace;
+  trace.steps = static_cast<int>(steps);
+  trace.lanes = static_cast<int>(static_cast<int64_t>(layers.size()) * heads);
+  std::vector<std::vector<uint16_t>> lists;
+  for (int64_t step = 0; step < steps; ++step) {
+    for (const ConstTensorView& layer : layers) {
+      for (int64_t g = 0; g < heads; ++g) {
+        const uint8_t* selected = layer.row<uint8_t>(step) + g * blocks;
+        int64_t own = blocks - 1;
+        while (own > 0 && selected[own] == 0) --own;  // every position reads its own block
+        trace.last_block = static_cast<int>(own);
+        std::vector<uint16_t>& list = lists.emplace_back();
+        for (int64_t b = init_blocks; b < own - local_blocks; ++b) {
+          if (selected[b] != 0) list.push_back(static_cast<uint16_t>(b - init_blocks));
+        }
+        trace.width = std::max(trace.width, static_cast<int>(list.size()));
+      }
+    }
+  }
+  for (std::vector<uint16_t>& list : lists) {
+    list.resize(static_cast<size_t>(trace.width), 65535);
+    trace.picks.insert(trace.picks.end(), list.begin(), list.end());
+  }
+  return trace;
 }
 
 }  // namespace nosa::apps

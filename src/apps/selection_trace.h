@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -31,5 +32,16 @@ Result<TraceReuse> ParseTraceReuse(std::string_view name);  // "uniform", "stack
 
 // picks [rows, steps, lanes, width]. `locality`: the share of a step's blocks that the step before had too.
 std::vector<uint16_t> MakeTrace(const TraceShape& shape, double locality, TraceReuse reuse, uint64_t seed);
+
+// Selections of a real model, as `nosa trace` writes them, as picks [1, steps, lanes, width] for a rule that forces the
+// first `init_blocks` and each position's own and `local_blocks` before it. Places that a step does not use are 65535.
+struct RecordedTrace {
+  std::vector<uint16_t> picks;
+  int steps = 0;
+  int lanes = 0;
+  int width = 0;       // the most picks of any step and lane
+  int last_block = 0;  // of the last position
+};
+Result<RecordedTrace> ReadTrace(const std::string& file, int init_blocks, int local_blocks);
 
 }  // namespace nosa::apps
