@@ -18,7 +18,7 @@ namespace {
 
 struct TraceFlags {
   CommonFlags common;
-  std::string ids;
+  PromptFlags prompt;  // one of --ids and --prompt-file
   std::string out;
   int last = 1;
   int greedy = 0;
@@ -112,10 +112,12 @@ Status Trace(const TraceFlags& flags) {
   NOSA_RETURN_IF_ERROR(CheckOut(flags.out));
   NOSA_ASSIGN_OR_RETURN(const std::unique_ptr<Session> session, OpenSession(flags.common));
   engine::Request request;
-  NOSA_ASSIGN_OR_RETURN(request.prompt, ReadIds(flags.ids));
+  NOSA_ASSIGN_OR_RETURN(const std::vector<Prompt> prompts, ReadPrompts(*session, flags.prompt));
+  const std::string& source = prompts.front().name;
+  request.prompt = prompts.front().ids;
   const int tokens = static_cast<int>(request.prompt.size());
   if (flags.last > tokens && tokens > 0) {
-    return InvalidArgument("--last asks for {} positions, {} has {} tokens", flags.last, flags.ids, tokens);
+    return InvalidArgument("--last asks for {} positions, {} has {} tokens", flags.last, source, tokens);
   }
   request.max_tokens = flags.greedy;
   request.ignore_eos = true;
@@ -124,12 +126,12 @@ Status Trace(const TraceFlags& flags) {
   const int sequences[] = {SequenceTokens(*session, request.prompt.size(), flags.greedy)};
   NOSA_ASSIGN_OR_RETURN(const std::unique_ptr<engine::Engine> engine, MakeEngine(*session, sequences));
   const Result<engine::RequestId> id = engine->Submit(std::move(request));
-  if (!id.ok()) return id.status().WithContext(flags.ids);
+  if (!id.ok()) return id.status().WithContext(source);
   Recorder recorder(*session->model, tokens, flags.last);
   NOSA_RETURN_IF_ERROR(RunToEnd(*engine, *id, flags, &recorder));
 
   std::vector<TokenId> greedy = engine->result(*id).ids;
-  const RunReport report = {*session, *engine, {{flags.ids, engine->result(*id)}}};
+  const RunReport report = {*session, *engine, {{source, engine->result(*id)}}};
   const std::string selector = BaseEngineOptions(*session).attention.selector;
   NOSA_RETURN_IF_ERROR(recorder.Write(flags.out, greedy,
                                       {{"attention", selector},
@@ -151,15 +153,21 @@ Status Trace(const TraceFlags& flags) {
 
 void AddTrace(Command command) {
   auto flags = std::make_shared<TraceFlags>();
-  command.Text("--ids", &flags->ids, "file with the prompt as a JSON array of token ids", "FILE");
-  command.Required("--ids");
+  command.Text("--ids", &flags->prompt.ids, "file with the prompt as a JSON array of token ids", "FILE");
+  command.Texts("--prompt-file", &flags->prompt.files, "file with the prompt as text", "FILE");
   command.Text("--out", &flags->out,
                "what to write: logits [N, vocab] f32 and layer.L.selected [N, KV heads, blocks] u8", "FILE");
   command.Required("--out");
   command.Int("--last", &flags->last, 1, "positions from the prompt's end");
   command.Int("--greedy", &flags->greedy, 0, "also generate so many tokens, the likeliest each time: greedy [n] i32");
   AddCommonFlags(command, &flags->common);
-  command.Does([flags] { return Trace(*flags); }, [flags] { return CheckCommonFlags(flags->common); });
+  command.Does([flags] { return Trace(*flags); },
+               [flags] {
+                 if (flags->prompt.files.size() + (flags->prompt.ids ? 1 : 0) != 1) {
+                   return InvalidArgument("expected one of --ids and --prompt-file");
+                 }
+                 return CheckCommonFlags(flags->common);
+               });
 }
 
 }  // namespace nosa::apps
