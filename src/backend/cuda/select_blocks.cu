@@ -75,32 +75,37 @@ __global__ void __launch_bounds__(kLogitThreads) PlainLogits(const Params p) {
 }
 
 // bf16 summaries, head size Dim, groups of up to 16: keys are the rows of the product (16 windows of a tile), heads its
-// columns. Every warp works on its own piece; all of its keys are asked for before the first is used.
+// columns. A warp takes every so many pieces of its lane, and has a piece's worth of keys on their way all the time: where
+// a tile has been used, the same tile of its next piece is fetched.
 template <int Dim>
 __global__ void __launch_bounds__(kLogitThreads) MmaLogits(const Params p) {
   extern __shared__ __align__(16) uint16_t shared[];
   const int lane = static_cast<int>(blockIdx.y), seat = lane / p.kv_heads, g = lane % p.kv_heads;
+  const uint16_t* all_keys = static_cast<const uint16_t*>(p.states[lane].keys);
   const int32_t pos = p.positions[seat];
   const int windows = pos < 0 ? 0 : p.WindowsAt(pos);
   const int warp = static_cast<int>(threadIdx.x) / kWarpSize, self = static_cast<int>(threadIdx.x) % kWarpSize;
-  const int piece = static_cast<int>(blockIdx.x) * kWarps + warp;
-  if (piece * kPiece >= windows) return;
+  const int pieces = (windows + kPiece - 1) / kPiece, stride = static_cast<int>(gridDim.x) * kWarps;
+  const int first_piece = static_cast<int>(blockIdx.x) * kWarps + warp;
+  if (first_piece >= pieces) return;
   const int quad = self % 4, group = self / 4;
 
   constexpr int kTileNumbers = Dim * ops::kWindowTile;
   uint16_t* own = shared + warp * kTiles * kTileNumbers;
-  const uint16_t* keys = static_cast<const uint16_t*>(p.states[lane].keys) +
-                         static_cast<int64_t>(piece) * kTiles * kTileNumbers;
-  const int tiles = min(kTiles, (windows - piece * kPiece + ops::kWindowTile - 1) / ops::kWindowTile);
+  // One group of copies, empty where there is no such tile.
+  const auto fetch = [&](int piece, int tile) {
+    if (piece * kPiece + tile * ops::kWindowTile < windows) {
+      const uint16_t* from = all_keys + (static_cast<int64_t>(piece) * kTiles + tile) * kTileNumbers;
 #pragma unroll
-  for (int tile = 0; tile < kTiles; ++tile) {
-    if (tile < tiles) {
-      for (int i = self; i < kTileNumbers / 8; i += kWarpSize) {
-        CopyAsync16(SharedAddress(own + tile * kTileNumbers + i * 8), keys + tile * kTileNumbers + i * 8, true);
+      for (int i = 0; i < kTileNumbers / 8 / kWarpSize; ++i) {
+        const int at = (i * kWarpSize + self) * 8;
+        CopyAsync16(SharedAddress(own + tile * kTileNumbers + at), from + at, true);
       }
     }
     CommitCopies();
-  }
+  };
+#pragma unroll
+  for (int tile = 0; tile < kTiles; ++tile) fetch(first_piece, tile);
 
   // Columns n of the product are heads; two tiles of 8. The query as two bf16 terms.
   uint32_t q[2][Dim / 16][2], rest[2][Dim / 16][2];
@@ -122,16 +127,13 @@ __global__ void __launch_bounds__(kLogitThreads) MmaLogits(const Params p) {
     }
   }
 
-  float d[kTiles][2][4];
+  for (int piece = first_piece; piece < pieces; piece += stride) {
+    float d[kTiles][2][4];
 #pragma unroll
-  for (int tile = 0; tile < kTiles; ++tile) {
-    if (tile == 0) WaitForCopies<3>();
-    if (tile == 1) WaitForCopies<2>();
-    if (tile == 2) WaitForCopies<1>();
-    if (tile == 3) WaitForCopies<0>();
-    __syncwarp();
-    float high[2][4] = {}, low[2][4] = {};  // by term: chains half as long
-    if (tile < tiles) {
+    for (int tile = 0; tile < kTiles; ++tile) {
+      WaitForCopies<kTiles - 1>();  // this tile's group is the oldest of four
+      __syncwarp();
+      float high[2][4] = {}, low[2][4] = {};  // by term: chains half as long
 #pragma unroll
       for (int step = 0; step < Dim / 16; ++step) {
         // A [16 windows, 16 channels] lies transposed: matrices (channels 0-7, windows 0-7), (0-7, 8-15), (8-15, 0-7),
@@ -147,38 +149,40 @@ __global__ void __launch_bounds__(kLogitThreads) MmaLogits(const Params p) {
           MultiplyAdd(low[n], a, rest[n][step][0], rest[n][step][1]);
         }
       }
+      __syncwarp();  // the tile has been read by all
+      fetch(piece + stride, tile);
+#pragma unroll
+      for (int n = 0; n < 2; ++n) {
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+          const int w = piece * kPiece + tile * ops::kWindowTile + group + (i / 2) * 8, h = n * 8 + quad * 2 + i % 2;
+          const bool there = w < windows && h < p.group;
+          d[tile][n][i] = there ? (high[n][i] + low[n][i]) * p.scale : -INFINITY;
+          if (there) p.logits[(static_cast<int64_t>(lane) * p.group + h) * p.most_windows + w] = d[tile][n][i];
+        }
+      }
     }
+    // Over this lane's windows, then over the eight groups of lanes that hold the same heads.
 #pragma unroll
     for (int n = 0; n < 2; ++n) {
+      if (n * 8 >= p.group) break;
 #pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        const int w = piece * kPiece + tile * ops::kWindowTile + group + (i / 2) * 8, h = n * 8 + quad * 2 + i % 2;
-        const bool there = w < windows && h < p.group;
-        d[tile][n][i] = there ? (high[n][i] + low[n][i]) * p.scale : -INFINITY;
-        if (there) p.logits[(static_cast<int64_t>(lane) * p.group + h) * p.most_windows + w] = d[tile][n][i];
+      for (int c = 0; c < 2; ++c) {
+        float m = -INFINITY;
+#pragma unroll
+        for (int tile = 0; tile < kTiles; ++tile) m = fmaxf(m, fmaxf(d[tile][n][c], d[tile][n][c + 2]));
+#pragma unroll
+        for (int other = 4; other < kWarpSize; other *= 2) m = fmaxf(m, __shfl_xor_sync(kAllLanes, m, other));
+        float l = 0;
+        if (m != -INFINITY) {
+#pragma unroll
+          for (int tile = 0; tile < kTiles; ++tile) l += __expf(d[tile][n][c] - m) + __expf(d[tile][n][c + 2] - m);
+        }
+#pragma unroll
+        for (int other = 4; other < kWarpSize; other *= 2) l += __shfl_xor_sync(kAllLanes, l, other);
+        const int h = n * 8 + quad * 2 + c;
+        if (group == 0 && h < p.group) StorePiece(p, lane, piece, h, m, l);
       }
-    }
-  }
-  // Over this lane's windows, then over the eight groups of lanes that hold the same heads.
-#pragma unroll
-  for (int n = 0; n < 2; ++n) {
-    if (n * 8 >= p.group) break;
-#pragma unroll
-    for (int c = 0; c < 2; ++c) {
-      float m = -INFINITY;
-#pragma unroll
-      for (int tile = 0; tile < kTiles; ++tile) m = fmaxf(m, fmaxf(d[tile][n][c], d[tile][n][c + 2]));
-#pragma unroll
-      for (int other = 4; other < kWarpSize; other *= 2) m = fmaxf(m, __shfl_xor_sync(kAllLanes, m, other));
-      float l = 0;
-      if (m != -INFINITY) {
-#pragma unroll
-        for (int tile = 0; tile < kTiles; ++tile) l += __expf(d[tile][n][c] - m) + __expf(d[tile][n][c + 2] - m);
-      }
-#pragma unroll
-      for (int other = 4; other < kWarpSize; other *= 2) l += __shfl_xor_sync(kAllLanes, l, other);
-      const int h = n * 8 + quad * 2 + c;
-      if (group == 0 && h < p.group) StorePiece(p, lane, piece, h, m, l);
     }
   }
 }
@@ -442,7 +446,10 @@ void select_blocks(ops::Backend& backend, ops::Stream stream, const ops::SelectB
     const auto mma = [&]<int Dim>() {
       constexpr size_t kShared = size_t{kWarps} * kPiece * Dim * 2;
       AllowShared(reinterpret_cast<const void*>(&MmaLogits<Dim>), kShared);
-      MmaLogits<Dim><<<grid, kLogitThreads, kShared, queue>>>(p);
+      // As many CTAs as there is room for at once; each goes through its pieces.
+      constexpr unsigned kCtas = 3;
+      const unsigned room = std::max(1u, kCtas * static_cast<unsigned>(context.multiprocessors()) / grid.y);
+      MmaLogits<Dim><<<dim3(std::min(grid.x, room), grid.y), kLogitThreads, kShared, queue>>>(p);
     };
     if (args.summary_dtype == DType::kBF16 && p.group <= kMostGroup && aligned && p.dim == 128) {
       mma.template operator()<128>();
