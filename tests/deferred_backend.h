@@ -123,7 +123,7 @@ class DeferredBackend final : public ops::Backend {
       used_ += size;
     }
     Defer([data, size] { std::memset(data, 0, size); });
-    return Buffer(data, size, MemoryKind::kDevice, FreeDevice, this);
+    return Buffer(data, bytes, MemoryKind::kDevice, FreeDevice, this);
   }
   void Copy(void* to, const void* from, size_t bytes, ops::Stream) override {
     Defer([=] { std::memcpy(to, from, bytes); });
@@ -147,7 +147,7 @@ class DeferredBackend final : public ops::Backend {
   static void FreeDevice(void* data, size_t bytes, void* context) {
     auto* self = static_cast<DeferredBackend*>(context);
     self->Flush();
-    self->free_.emplace(bytes, static_cast<std::byte*>(data));
+    self->free_.emplace(RoundUp(bytes, 4096), static_cast<std::byte*>(data));
   }
 
   void Defer(std::function<void()> work) { queue_.push_back(std::move(work)); }

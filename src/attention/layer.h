@@ -54,9 +54,12 @@ class AttentionLayer {
  public:
   virtual ~AttentionLayer() = default;
   // q [R, H, D] and k [R, G, D] after RoPE, v [R, G, D], s [R, G] (empty without importance), all f32, the rows of
-  // `batch`. Caches k, v and s, extends the summaries, and out [R, H, D] = attention over the selected blocks.
+  // `batch`. Caches k, v and s, extends the summaries, and out [R, H, D] = attention over the selected blocks, f32 or,
+  // where rounds_output() says so, bf16.
   virtual Status Run(LayerIdx layer, const AttentionBatch& batch, ConstTensorView q, ConstTensorView k,
                      ConstTensorView v, ConstTensorView s, TensorView out) = 0;
+  // Whether `out` may be bf16: each element rounded once.
+  virtual bool rounds_output() const { return false; }
 };
 
 // For one store and one caller thread. Immutable but for scratch and counters.

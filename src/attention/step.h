@@ -42,6 +42,7 @@ class StepAttention final : public AttentionLayer {
   // Rows are seats; `batch` is not looked at but for its positions, which are the store's.
   Status Run(LayerIdx layer, const AttentionBatch& batch, ConstTensorView q, ConstTensorView k, ConstTensorView v,
              ConstTensorView s, TensorView out) override;
+  bool rounds_output() const override { return true; }
   // Before the first layer and after the last one of every step.
   void BeginStep();
   void EndStep();

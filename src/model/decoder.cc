@@ -7,11 +7,11 @@ namespace nosa::model {
 #include "model/families/families.def"
 #undef NOSA_FAMILY
 
-TensorView Workspace::Get(int slot, Shape shape) {
-  const size_t i = static_cast<size_t>(slot), bytes = static_cast<size_t>(shape.elements()) * sizeof(float);
+TensorView Workspace::Get(int slot, Shape shape, DType dtype) {
+  const size_t i = static_cast<size_t>(slot), bytes = static_cast<size_t>(shape.elements()) * DTypeBytes(dtype);
   if (i >= buffers_.size()) buffers_.resize(i + 1);
   ops::Grow(*backend_, bytes, backend_->compute_memory(), &buffers_[i]);
-  return TensorView(buffers_[i].data(), DType::kF32, shape);
+  return TensorView(buffers_[i].data(), dtype, shape);
 }
 
 Result<std::unique_ptr<const Decoder>> MakeDecoder(const schema::ModelConfig& config,

@@ -21,9 +21,8 @@ inline constexpr int kHiddenSlot = 0, kLogitsSlot = 1, kFirstFamilySlot = 2;
 class Workspace {
  public:
   explicit Workspace(ops::Backend* backend) : backend_(backend) {}
-  // A packed f32 view in compute memory; contents unspecified. The same `slot` gives the same memory, grown when
-  // needed.
-  TensorView Get(int slot, Shape shape);
+  // A packed view in compute memory; contents unspecified. The same `slot` gives the same memory, grown when needed.
+  TensorView Get(int slot, Shape shape, DType dtype = DType::kF32);
 
  private:
   ops::Backend* backend_;

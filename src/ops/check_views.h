@@ -13,11 +13,21 @@ inline void CheckView(const ConstTensorView& view, const char* name, DType dtype
   NOSA_CHECK(view.bytes() != nullptr || shape.elements() == 0, "{}: no data for {}", name, shape.ToString());
 }
 
-// The same for weights: f32 or bf16.
-inline void CheckWeight(const ConstTensorView& view, const char* name, const Shape& shape) {
+// The same for what may be f32 or bf16: weights, and what only products read.
+inline void CheckFloats(const ConstTensorView& view, const char* name, const Shape& shape) {
   NOSA_CHECK(view.dtype() == DType::kF32 || view.dtype() == DType::kBF16, "{}: expected f32 or bf16, found {}", name,
              DTypeName(view.dtype()));
   CheckView(view, name, view.dtype(), shape);
+}
+
+// Ends the program where the memory from the first to the last element of `a` meets that of `b`.
+inline void CheckApart(const ConstTensorView& a, const char* a_name, const ConstTensorView& b, const char* b_name) {
+  if (a.empty() || b.empty()) return;
+  const auto end = [](const ConstTensorView& view) {
+    return view.row_bytes(view.rows() - 1) + static_cast<size_t>(view.RowElements()) * DTypeBytes(view.dtype());
+  };
+  NOSA_CHECK(end(a) <= b.bytes() || end(b) <= a.bytes(), "{} {} overlaps {} {}", a_name, a.shape().ToString(), b_name,
+             b.shape().ToString());
 }
 
 inline void CheckRank(const ConstTensorView& view, const char* name, int rank) {

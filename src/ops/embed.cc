@@ -6,7 +6,7 @@ namespace nosa::ops {
 
 void Check(const EmbedArgs& args) {
   CheckRank(args.table, "embed: table", 2);
-  CheckWeight(args.table, "embed: table", args.table.shape());
+  CheckFloats(args.table, "embed: table", args.table.shape());
   const int64_t vocab = args.table.dim(0);
   CheckView(args.y, "embed: y", DType::kF32, {static_cast<int64_t>(args.ids.size()), args.table.dim(1)});
   for (size_t m = 0; m < args.ids.size(); ++m) {

@@ -8,8 +8,8 @@ void Check(const ImportanceArgs& args) {
   CheckRank(args.v, "importance: v", 3);
   CheckView(args.v, "importance: v", DType::kF32, args.v.shape());
   const int64_t heads = args.v.dim(1);
-  CheckWeight(args.delta, "importance: delta", {heads, heads * args.v.dim(2)});
-  CheckWeight(args.a, "importance: a", {heads});
+  CheckFloats(args.delta, "importance: delta", {heads, heads * args.v.dim(2)});
+  CheckFloats(args.a, "importance: a", {heads});
   CheckView(args.s, "importance: s", DType::kF32, {args.v.dim(0), heads});
 }
 

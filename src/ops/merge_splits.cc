@@ -7,8 +7,7 @@ namespace nosa::ops {
 void Check(const MergeSplitsArgs& args) {
   const PartialStates& states = args.states;
   CheckRank(args.out, "merge_splits: out", 3);
-  CheckView(args.out, "merge_splits: out", DType::kF32,
-            {args.out.dim(0), int64_t{args.kv_heads} * states.heads, states.v_dim});
+  CheckFloats(args.out, "merge_splits: out", {args.out.dim(0), int64_t{args.kv_heads} * states.heads, states.v_dim});
   NOSA_CHECK(args.splits > 0 && states.count == args.out.dim(0) * args.kv_heads * args.splits,
              "merge_splits: {} states for {} splits of {} rows and {} KV heads", states.count, args.splits,
              args.out.dim(0), args.kv_heads);
@@ -17,8 +16,7 @@ void Check(const MergeSplitsArgs& args) {
 OpCost Cost(const MergeSplitsArgs& args) {
   const double parts = static_cast<double>(args.states.count) * args.states.heads;
   const double channels = static_cast<double>(args.states.v_dim);
-  return {.bytes = (parts * (channels + 2) + static_cast<double>(args.out.shape().elements())) * 4,
-          .flops = 3 * parts * channels};
+  return {.bytes = parts * (channels + 2) * 4 + ViewBytes(args.out), .flops = 3 * parts * channels};
 }
 
 }  // namespace nosa::ops

@@ -12,7 +12,7 @@ struct MergeSplitsArgs {
   PartialStates states;  // [R * G * splits]
   int splits = 0;
   int kv_heads = 0;  // G
-  TensorView out;    // [R, H, Dv] f32
+  TensorView out;    // [R, H, Dv] f32, or bf16, rounded once
 };
 
 }  // namespace nosa::ops

@@ -6,16 +6,15 @@ namespace nosa::ops {
 
 void Check(const ProductArgs& args) {
   CheckRank(args.x, "product: x", 2);
-  CheckView(args.x, "product: x", DType::kF32, args.x.shape());
+  CheckFloats(args.x, "product: x", args.x.shape());
   for (const ProductArgs::Term& term : args.terms) {
     CheckRank(term.w, "product: w", 2);
-    CheckWeight(term.w, "product: w", {term.w.dim(0), args.x.dim(1)});
+    CheckFloats(term.w, "product: w", {term.w.dim(0), args.x.dim(1)});
     CheckView(term.y, "product: y", DType::kF32, {args.x.dim(0), term.w.dim(0)});
-    if (args.x.empty() || term.y.empty()) continue;
-    const std::byte* x_end = args.x.row_bytes(args.x.rows() - 1) + args.x.dim(1) * static_cast<int64_t>(sizeof(float));
-    const std::byte* y_end = term.y.row_bytes(term.y.rows() - 1) + term.y.dim(1) * static_cast<int64_t>(sizeof(float));
-    NOSA_CHECK(y_end <= args.x.bytes() || x_end <= term.y.bytes(), "product: y {} overlaps x {}",
-               term.y.shape().ToString(), args.x.shape().ToString());
+    NOSA_CHECK(args.x.dtype() == DType::kF32 || term.w.dtype() == DType::kBF16,
+               "product: x is bf16, so every w must be, found {} {}", DTypeName(term.w.dtype()),
+               term.w.shape().ToString());
+    CheckApart(term.y, "product: y", args.x, "x");
   }
 }
 

@@ -8,7 +8,8 @@
 namespace nosa::ops {
 
 // y = x W^T (+ y) for one x and several W, as weights lie in a checkpoint: W[N, K] row-major, used in place.
-// bf16 weights: x is rounded to bf16 first (so that both modes, and both devices, see the same inputs); sums are f32.
+// bf16 weights: x is rounded to bf16 first (so that both modes, and both devices, see the same inputs), unless whoever
+// made it has done so; sums are f32.
 // f32 weights: f32 throughout.
 struct ProductArgs {
   struct Term {
@@ -24,7 +25,7 @@ struct ProductArgs {
     kBatched,
   };
 
-  ConstTensorView x;            // [M, K] f32
+  ConstTensorView x;            // [M, K] f32; or bf16, where every w is bf16
   std::span<const Term> terms;  // run as one parallel region
   Mode mode = Mode::kRowwise;
 };

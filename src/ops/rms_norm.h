@@ -9,7 +9,7 @@ namespace nosa::ops {
 struct RmsNormArgs {
   ConstTensorView x;       // [M, N] f32
   ConstTensorView weight;  // [N] f32 or bf16
-  TensorView y;            // [M, N] f32; may be x
+  TensorView y;            // [M, N] f32, may be x; or bf16, rounded once, must not overlap x
   float eps = 1e-5f;
 };
 

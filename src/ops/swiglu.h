@@ -9,7 +9,7 @@ namespace nosa::ops {
 struct SwigluArgs {
   ConstTensorView gate;  // [M, N] f32
   ConstTensorView up;    // [M, N] f32
-  TensorView y;          // [M, N] f32; may be gate or up
+  TensorView y;          // [M, N] f32, may be gate or up; or bf16, rounded once, must overlap neither
 };
 
 }  // namespace nosa::ops

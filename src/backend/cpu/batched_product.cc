@@ -112,23 +112,20 @@ struct BatchedProduct::Impl {
   }
 
   // Cuts a term into slices. False when there is no primitive for one.
-  bool AppendSlices(const ConstTensorView& x, const BFloat16* rounded_x, const ops::ProductArgs::Term& term,
-                    SliceShape shape, std::vector<Slice>& slices) {
-    const bool bf16 = term.w.dtype() == DType::kBF16;
-    const int64_t width = x.dim(1);
+  bool AppendSlices(const ConstTensorView& x, const ops::ProductArgs::Term& term, SliceShape shape,
+                    std::vector<Slice>& slices) {
     for (int64_t m = 0; m < x.rows(); m += shape.rows) {
-      const void* x_rows = bf16 ? static_cast<const void*>(rounded_x + m * width) : x.row<float>(m);
       for (int64_t n = 0; n < term.w.rows(); n += shape.columns) {
         const Primitive* primitive = Find({.dtype = term.w.dtype(),
                                            .accumulate = term.accumulate,
                                            .m = std::min(shape.rows, x.rows() - m),
                                            .n = std::min(shape.columns, term.w.rows() - n),
-                                           .k = width,
-                                           .x_stride = bf16 ? width : x.row_stride(),
+                                           .k = x.dim(1),
+                                           .x_stride = x.row_stride(),
                                            .w_stride = term.w.row_stride(),
                                            .y_stride = term.y.row_stride()});
         if (primitive == nullptr) return false;
-        slices.push_back({primitive, x_rows, term.w.row_bytes(n), term.y.row<float>(m) + n});
+        slices.push_back({primitive, x.row_bytes(m), term.w.row_bytes(n), term.y.row<float>(m) + n});
       }
     }
     return true;
@@ -161,15 +158,19 @@ bool BatchedProduct::Run(CpuContext& context, const ops::ProductArgs& args) {
   if (impl_->primitives.size() > kMaxPrimitives) impl_->primitives.clear();
   while (impl_->streams.size() < static_cast<size_t>(context.pool->size())) impl_->streams.emplace_back(impl_->engine);
 
-  const bool round = std::any_of(args.terms.begin(), args.terms.end(),
-                                 [](const auto& term) { return term.w.dtype() == DType::kBF16; });
+  // x as bf16 weights see it: as it is, or rounded.
+  const bool round =
+      args.x.dtype() == DType::kF32 && std::any_of(args.terms.begin(), args.terms.end(),
+                                                   [](const auto& term) { return term.w.dtype() == DType::kBF16; });
   BFloat16* rounded = round ? context.shared->Get<BFloat16>(static_cast<size_t>(args.x.shape().elements())) : nullptr;
+  const ConstTensorView bf16_x = round ? ConstTensorView(rounded, DType::kBF16, args.x.shape()) : args.x;
   const bool fork = ops::Cost(args).flops >= kForkFlops;
   const int threads = fork ? context.pool->size() : 1;
   std::vector<Slice> slices;
   for (const auto& term : args.terms) {
     const SliceShape shape = ChooseShape(args.x.rows(), term.w.rows(), threads);
-    if (!impl_->AppendSlices(args.x, rounded, term, shape, slices)) return false;
+    const ConstTensorView& x = term.w.dtype() == DType::kBF16 ? bf16_x : args.x;
+    if (!impl_->AppendSlices(x, term, shape, slices)) return false;
   }
   if (round) RoundRows(context, args.x, rounded);
   const int64_t count = static_cast<int64_t>(slices.size());

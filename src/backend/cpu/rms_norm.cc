@@ -12,8 +12,8 @@
 HWY_BEFORE_NAMESPACE();
 namespace nosa::cpu {
 namespace HWY_NAMESPACE {
-template <typename T>
-HWY_INLINE void NormaliseRow(const float* x, const T* weight, float* y, size_t n, float eps) {
+template <typename T, typename Y>
+HWY_INLINE void NormaliseRow(const float* x, const T* weight, Y* y, size_t n, float eps) {
   const FloatTag d;
   const size_t lanes = FloatLanes();
   const size_t whole = n - n % lanes;
@@ -37,15 +37,21 @@ HWY_INLINE void NormaliseRow(const float* x, const T* weight, float* y, size_t n
   }
 }
 
-void NormaliseRows(const ops::RmsNormArgs& args, int64_t begin, int64_t end) {
+template <typename T, typename Y>
+void NormaliseRowsAs(const ops::RmsNormArgs& args, int64_t begin, int64_t end) {
   const size_t width = static_cast<size_t>(args.x.dim(1));
   for (int64_t m = begin; m < end; ++m) {
-    if (args.weight.dtype() == DType::kF32) {
-      NormaliseRow(args.x.row<float>(m), args.weight.row<float>(0), args.y.row<float>(m), width, args.eps);
-    } else {
-      NormaliseRow(args.x.row<float>(m), args.weight.row<BFloat16>(0), args.y.row<float>(m), width, args.eps);
-    }
+    NormaliseRow(args.x.row<float>(m), args.weight.row<T>(0), args.y.row<Y>(m), width, args.eps);
   }
+}
+
+void NormaliseRows(const ops::RmsNormArgs& args, int64_t begin, int64_t end) {
+  if (args.weight.dtype() == DType::kF32) {
+    if (args.y.dtype() == DType::kF32) return NormaliseRowsAs<float, float>(args, begin, end);
+    return NormaliseRowsAs<float, BFloat16>(args, begin, end);
+  }
+  if (args.y.dtype() == DType::kF32) return NormaliseRowsAs<BFloat16, float>(args, begin, end);
+  NormaliseRowsAs<BFloat16, BFloat16>(args, begin, end);
 }
 
 }  // namespace HWY_NAMESPACE

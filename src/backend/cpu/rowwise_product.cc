@@ -168,7 +168,8 @@ size_t PreparedStride(size_t width) {
 }
 
 // Row m of `rows` into its places in `to`.
-void PrepareRow(const float* from, float* to, size_t m, size_t rows, size_t width, DType weights) {
+template <typename X>
+HWY_INLINE void PrepareRowAs(const X* from, float* to, size_t m, size_t rows, size_t width, DType weights) {
   const size_t lanes = FloatLanes();
   const size_t stride = PreparedStride(width);
   const size_t group = m - m % kGroup;
@@ -177,12 +178,16 @@ void PrepareRow(const float* from, float* to, size_t m, size_t rows, size_t widt
   for (size_t k = 0; k < width; k += 2 * lanes, chunk += group_rows * 2 * lanes) {
     for (size_t i = 0; i < 2 * lanes; ++i) {
       if (weights == DType::kF32) {
-        chunk[i] = k + i < width ? from[k + i] : 0;
+        chunk[i] = k + i < width ? static_cast<float>(from[k + i]) : 0;
       } else {
         chunk[i / 2 + i % 2 * lanes] = k + i < width ? static_cast<float>(BFloat16(from[k + i])) : 0;
       }
     }
   }
+}
+void PrepareRow(const ConstTensorView& x, int64_t row, float* to, size_t m, size_t rows, size_t width, DType weights) {
+  if (x.dtype() == DType::kF32) return PrepareRowAs(x.row<float>(row), to, m, rows, width, weights);
+  PrepareRowAs(x.row<BFloat16>(row), to, m, rows, width, weights);
 }
 
 }  // namespace HWY_NAMESPACE
@@ -224,7 +229,7 @@ Prepared Prepare(CpuContext& context, const ops::ProductArgs& args, int64_t firs
     (dtype == DType::kF32 ? prepared.f32 : prepared.bf16) = {next, stride, count};
     for (size_t m = 0; m < count; ++m) {
       HWY_DYNAMIC_DISPATCH(PrepareRow)
-      (args.x.row<float>(first_row + static_cast<int64_t>(m)), next, m, count, width, dtype);
+      (args.x, first_row + static_cast<int64_t>(m), next, m, count, width, dtype);
     }
     next += count * stride;
   }

@@ -15,18 +15,24 @@ HWY_INLINE FloatVec Gated(FloatTag d, FloatVec gate, FloatVec up) {
   return hn::Mul(hn::Div(gate, divisor), up);
 }
 
-void SwigluRows(const ops::SwigluArgs& args, int64_t begin, int64_t end) {
+template <typename Y>
+void SwigluRowsAs(const ops::SwigluArgs& args, int64_t begin, int64_t end) {
   const FloatTag d;
   const size_t lanes = FloatLanes();
   const size_t n = static_cast<size_t>(args.gate.dim(1));
   for (int64_t m = begin; m < end; ++m) {
     const float* gate = args.gate.row<float>(m);
     const float* up = args.up.row<float>(m);
-    float* y = args.y.row<float>(m);
+    Y* y = args.y.row<Y>(m);
     size_t i = 0;
     for (; i + lanes <= n; i += lanes) StoreWide(d, Gated(d, LoadWide(d, gate + i), LoadWide(d, up + i)), y + i);
     if (i < n) StoreWideN(d, Gated(d, LoadWideN(d, gate + i, n - i), LoadWideN(d, up + i, n - i)), y + i, n - i);
   }
+}
+
+void SwigluRows(const ops::SwigluArgs& args, int64_t begin, int64_t end) {
+  if (args.y.dtype() == DType::kF32) return SwigluRowsAs<float>(args, begin, end);
+  SwigluRowsAs<BFloat16>(args, begin, end);
 }
 
 }  // namespace HWY_NAMESPACE

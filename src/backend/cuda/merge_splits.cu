@@ -7,7 +7,8 @@ namespace nosa::cuda {
 namespace {
 
 // One CTA per row and head, a thread per channel.
-__global__ void MergeSplits(ops::PartialStates states, int splits, float* out, int64_t out_stride) {
+template <typename Y>
+__global__ void MergeSplits(ops::PartialStates states, int splits, Y* out, int64_t out_stride) {
   const int head = static_cast<int>(blockIdx.x), row = static_cast<int>(blockIdx.y);
   const int heads = static_cast<int>(gridDim.x), h = head % states.heads;
   const int64_t first = (static_cast<int64_t>(row) * (heads / states.heads) + head / states.heads) * splits;
@@ -24,7 +25,7 @@ __global__ void MergeSplits(ops::PartialStates states, int splits, float* out, i
       sum += states.l[at] * scale;
       acc += states.acc[at * states.v_dim + c] * scale;
     }
-    out[row * out_stride + static_cast<int64_t>(head) * states.v_dim + c] = sum == 0 ? 0.0f : acc / sum;
+    StoreFloat(out, row * out_stride + static_cast<int64_t>(head) * states.v_dim + c, sum == 0 ? 0.0f : acc / sum);
   }
 }
 
@@ -35,8 +36,10 @@ void merge_splits(ops::Backend& backend, ops::Stream stream, const ops::MergeSpl
   Context& context = ContextOf(backend);
   const dim3 grid(static_cast<unsigned>(args.out.dim(1)), static_cast<unsigned>(args.out.rows()));
   const unsigned threads = static_cast<unsigned>((args.states.v_dim + kWarpSize - 1) / kWarpSize * kWarpSize);
-  MergeSplits<<<grid, threads, 0, context.stream(stream)>>>(args.states, args.splits, args.out.row<float>(0),
-                                                            args.out.row_stride());
+  DispatchFloat(args.out.dtype(), [&]<typename Y>() {
+    MergeSplits<Y><<<grid, threads, 0, context.stream(stream)>>>(args.states, args.splits, args.out.row<Y>(0),
+                                                                 args.out.row_stride());
+  });
   NOSA_CUDA_LAUNCHED();
 }
 

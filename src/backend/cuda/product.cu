@@ -13,19 +13,22 @@ namespace nosa::cuda {
 namespace {
 
 // Rounded rows start at multiples of this many elements, and are zero up to there.
-constexpr int64_t kRoundedUnit = 64;
+// 16 bytes, and no more: rows that arrive rounded lie as close, and cuBLAS then chooses the same for both.
+constexpr int64_t kRoundedUnit = 8;
 
 // Rows along x, a row's groups of four elements shared out along y.
-__global__ void RoundRows(const float* x, BFloat16* to, int64_t x_stride, int to_stride, int width, bool fours) {
+template <typename X>
+__global__ void RoundRows(const X* x, BFloat16* to, int64_t x_stride, int to_stride, int width, bool fours) {
   x += blockIdx.x * x_stride;
   to += static_cast<int64_t>(blockIdx.x) * to_stride;
   const int i = static_cast<int>(blockIdx.y * blockDim.x + threadIdx.x) * 4;
   if (i >= to_stride) return;
-  const auto at = [&](int j) { return j < width ? x[j] : 0.0f; };
+  const auto at = [&](int j) { return j < width ? ToFloat(x[j]) : 0.0f; };
   Store4(to + i, fours && i + 4 <= width ? Load4(x + i) : make_float4(at(i), at(i + 1), at(i + 2), at(i + 3)));
 }
 
-RowwiseInputs<BFloat16> Round(Context& context, ops::Stream stream, const RowwiseInputs<float>& inputs) {
+template <typename X>
+RowwiseInputs<BFloat16> Round(Context& context, ops::Stream stream, const RowwiseInputs<X>& inputs) {
   const auto stride = static_cast<int>(RoundUp(static_cast<uint64_t>(inputs.width), kRoundedUnit));
   const size_t bytes = static_cast<size_t>(inputs.rows) * static_cast<size_t>(stride) * sizeof(BFloat16);
   auto* to = static_cast<BFloat16*>(context.Scratch(bytes, stream));
@@ -37,6 +40,12 @@ RowwiseInputs<BFloat16> Round(Context& context, ops::Stream stream, const Rowwis
   return {to, stride, inputs.rows, inputs.width};
 }
 
+// Rows that are bf16 already, as the kernels want them: where they lie, or else copied.
+RowwiseInputs<BFloat16> AsRounded(Context& context, ops::Stream stream, const RowwiseInputs<BFloat16>& inputs) {
+  const bool aligned = reinterpret_cast<uintptr_t>(inputs.x) % 16 == 0 && inputs.stride % kRoundedUnit == 0;
+  return aligned && inputs.width % kRoundedUnit == 0 ? inputs : Round(context, stream, inputs);
+}
+
 // One call: x in both types, and the terms that are left for the row-wise kernels.
 class Product {
  public:
@@ -44,11 +53,17 @@ class Product {
       : context_(context),
         stream_(stream),
         args_(args),
-        inputs_{args.x.row<float>(0), args.x.row_stride(), static_cast<int>(args.x.rows()),
-                static_cast<int>(args.x.dim(1))} {}
+        rows_(static_cast<int>(args.x.rows())),
+        width_(static_cast<int>(args.x.dim(1))) {
+    if (args.x.dtype() == DType::kF32) {
+      inputs_ = {args.x.row<float>(0), args.x.row_stride(), rows_, width_};
+    } else {
+      rounded_ = AsRounded(context, stream, {args.x.row<BFloat16>(0), args.x.row_stride(), rows_, width_});
+    }
+  }
 
   void Run() {
-    const bool batched = args_.mode == ops::ProductArgs::Mode::kBatched && inputs_.rows > kFewRows;
+    const bool batched = args_.mode == ops::ProductArgs::Mode::kBatched && rows_ > kFewRows;
     for (const DType dtype : {DType::kF32, DType::kBF16}) {
       std::array<RowwiseTerm, kMaxRowwiseTerms> left;
       size_t count = 0;
@@ -96,9 +111,9 @@ class Product {
     const bool round = term.w.dtype() == DType::kBF16;
     return context_.batched_product().Run(context_, stream_,
                                           {.dtype = term.w.dtype(),
-                                           .m = inputs_.rows,
+                                           .m = rows_,
                                            .n = term.w.rows(),
-                                           .k = inputs_.width,
+                                           .k = width_,
                                            .x = round ? static_cast<const void*>(rounded().x) : inputs_.x,
                                            .w = term.w.bytes(),
                                            .y = term.y.row<float>(0),
@@ -118,8 +133,9 @@ class Product {
   Context& context_;
   ops::Stream stream_;
   const ops::ProductArgs& args_;
-  RowwiseInputs<float> inputs_;
-  RowwiseInputs<BFloat16> rounded_;
+  int rows_, width_;
+  RowwiseInputs<float> inputs_;      // of an x in bf16: none, and no term wants them
+  RowwiseInputs<BFloat16> rounded_;  // none yet, or x
 };
 
 // Products without inputs.

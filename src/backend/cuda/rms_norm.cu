@@ -8,8 +8,8 @@ namespace {
 
 // One block a row. Each thread takes groups of four neighbours, whether they can be loaded at once or not: the order of
 // the sum, and so the bits of a row, do not depend on where the row lies.
-template <typename T>
-__global__ void RmsNorm(const float* x, const T* weight, float* y, int64_t x_stride, int64_t y_stride, int width,
+template <typename T, typename Y>
+__global__ void RmsNorm(const float* x, const T* weight, Y* y, int64_t x_stride, int64_t y_stride, int width,
                         float eps, bool fours) {
   x += blockIdx.x * x_stride;
   y += blockIdx.x * y_stride;
@@ -29,7 +29,7 @@ __global__ void RmsNorm(const float* x, const T* weight, float* y, int64_t x_str
       const float4 v = Load4(x + i), w = Load4(weight + i);
       Store4(y + i, make_float4(v.x * factor * w.x, v.y * factor * w.y, v.z * factor * w.z, v.w * factor * w.w));
     } else {
-      for (int j = i; j < min(i + 4, width); ++j) y[j] = x[j] * factor * LoadFloat(weight, j);
+      for (int j = i; j < min(i + 4, width); ++j) StoreFloat(y, j, x[j] * factor * LoadFloat(weight, j));
     }
   }
 }
@@ -40,14 +40,16 @@ void rms_norm(ops::Backend& backend, ops::Stream stream, const ops::RmsNormArgs&
   const int64_t rows = args.x.rows(), width = args.x.dim(1);
   if (rows * width == 0) return;
   const float* x = args.x.row<float>(0);
-  float* y = args.y.row<float>(0);
   DispatchFloat(args.weight.dtype(), [&]<typename T>() {
     const T* weight = reinterpret_cast<const T*>(args.weight.bytes());
-    const bool fours =
-        FoursAligned(x, args.x.row_stride()) && FoursAligned(y, args.y.row_stride()) && FoursAligned(weight, 0);
-    constexpr int kThreads = 256;
-    RmsNorm<T><<<static_cast<unsigned>(rows), kThreads, 0, ContextOf(backend).stream(stream)>>>(
-        x, weight, y, args.x.row_stride(), args.y.row_stride(), static_cast<int>(width), args.eps, fours);
+    DispatchFloat(args.y.dtype(), [&]<typename Y>() {
+      Y* y = args.y.row<Y>(0);
+      const bool fours =
+          FoursAligned(x, args.x.row_stride()) && FoursAligned(y, args.y.row_stride()) && FoursAligned(weight, 0);
+      constexpr int kThreads = 256;
+      RmsNorm<T, Y><<<static_cast<unsigned>(rows), kThreads, 0, ContextOf(backend).stream(stream)>>>(
+          x, weight, y, args.x.row_stride(), args.y.row_stride(), static_cast<int>(width), args.eps, fours);
+    });
   });
   NOSA_CUDA_LAUNCHED();
 }

@@ -232,6 +232,7 @@ void RowwiseBf16(Context& context, ops::Stream stream, const RowwiseInputs<BFloa
     if (inputs.rows <= 2 * kTileRows) return Launch<BFloat16, 2, 1, false>(context.stream(stream), inputs, terms);
     return Launch<BFloat16, 8, 1, false>(context.stream(stream), inputs, terms);
   }
+  if (inputs.rows <= kTileRows) return LaunchVector<BFloat16, 1>(context, stream, inputs, terms);
   if (inputs.rows <= 2 * kTileRows) return LaunchVector<BFloat16, 2>(context, stream, inputs, terms);
   if (inputs.rows <= 4 * kTileRows) return LaunchVector<BFloat16, 4>(context, stream, inputs, terms);
   LaunchVector<BFloat16, 8>(context, stream, inputs, terms);

@@ -21,7 +21,7 @@ struct LlamaLayer {
 };
 
 // Workspace slots.
-enum Slot : int { kNormed = kFirstFamilySlot, kQkv, kS, kAttended, kGateUp };
+enum Slot : int { kNormed = kFirstFamilySlot, kQkv, kS, kAttended, kGateUp, kGated };
 
 class LlamaDecoder final : public Decoder {
  public:
@@ -45,7 +45,7 @@ class LlamaDecoder final : public Decoder {
   }
 
   void Head(const ForwardCall& call, ConstTensorView x, TensorView logits) const override {
-    const TensorView normed = call.workspace->Get(kNormed, {x.rows(), config_.hidden_size});
+    const TensorView normed = call.workspace->Get(kNormed, {x.rows(), config_.hidden_size}, Inputs(call));
     Norm(call, x, norm_, normed);
     const ops::ProductArgs::Term term = {.w = head_, .y = logits};
     // A few rows are decoding, or the end of a prompt: the row-wise product gives them the same bits in any company.
@@ -58,6 +58,12 @@ class LlamaDecoder final : public Decoder {
   static ops::ProductArgs::Mode Mode(const ForwardCall& call) {
     return call.batch.prefill || call.batch.fixed_rows ? ops::ProductArgs::Mode::kBatched : ops::ProductArgs::Mode::kRowwise;
   }
+  // The type of what only products read. Products with bf16 weights round it: on a device whoever writes it does so
+  // instead, which saves a kernel for each product and half of the memory traffic, and not a bit changes. The CPU's
+  // products copy x into a layout of their own anyway, and round on the way.
+  DType Inputs(const ForwardCall& call) const {
+    return call.backend->compute_memory() == MemoryKind::kDevice ? dtype_ : DType::kF32;
+  }
   void Norm(const ForwardCall& call, ConstTensorView x, ConstTensorView weight, TensorView y) const {
     ops::rms_norm(*call.backend, {},
                   {.x = x, .weight = weight, .y = y, .eps = static_cast<float>(config_.rms_norm_eps)});
@@ -67,6 +73,7 @@ class LlamaDecoder final : public Decoder {
 
   schema::ModelConfig config_;
   std::shared_ptr<WeightSource> weights_;
+  DType dtype_ = DType::kF32;        // of every weight
   std::span<const float> inv_freq_;  // [head_dim / 2], where the weights lie
   ConstTensorView embed_, norm_, head_;
   std::vector<LlamaLayer> layers_;
@@ -74,6 +81,7 @@ class LlamaDecoder final : public Decoder {
 
 Status LlamaDecoder::Load(DType dtype) {
   const schema::ModelConfig& c = config_;
+  dtype_ = dtype;
   const int64_t hidden = c.hidden_size, inner = c.intermediate_size;
   const int64_t q_dim = int64_t{c.num_heads} * c.head_dim, kv_dim = int64_t{c.num_kv_heads} * c.head_dim;
   Status status;
@@ -119,7 +127,7 @@ Status LlamaDecoder::Load(DType dtype) {
 Status LlamaDecoder::Attention(const ForwardCall& call, int index, TensorView x) const {
   const LlamaLayer& layer = layers_[static_cast<size_t>(index)];
   const int64_t rows = x.rows(), heads = config_.num_heads, kv_heads = config_.num_kv_heads, dim = config_.head_dim;
-  const TensorView normed = call.workspace->Get(kNormed, {rows, config_.hidden_size});
+  const TensorView normed = call.workspace->Get(kNormed, {rows, config_.hidden_size}, Inputs(call));
   // Side by side, as their weights are: then one product can fill all three.
   const int64_t width = (heads + 2 * kv_heads) * dim;
   const TensorView qkv_rows = call.workspace->Get(kQkv, {rows, width});
@@ -127,14 +135,17 @@ Status LlamaDecoder::Attention(const ForwardCall& call, int index, TensorView x)
     return TensorView(qkv_rows.row<float>(0) + first * dim, DType::kF32, {rows, count, dim}, width);
   };
   const TensorView q = part(0, heads), k = part(heads, kv_heads), v = part(heads + kv_heads, kv_heads);
-  const TensorView attended = call.workspace->Get(kAttended, {rows, heads, dim});
-  const auto flat = [&](TensorView t) { return TensorView(t.bytes(), DType::kF32, {rows, t.RowElements()}, t.row_stride()); };
+  const TensorView attended =
+      call.workspace->Get(kAttended, {rows, heads, dim}, call.attention->rounds_output() ? Inputs(call) : DType::kF32);
+  const auto flat = [&](TensorView t) {
+    return TensorView(t.bytes(), t.dtype(), {rows, t.RowElements()}, t.row_stride());
+  };
 
   Norm(call, x, layer.input_norm, normed);
   const ops::ProductArgs::Term qkv[] = {{layer.q, flat(q)}, {layer.k, flat(k)}, {layer.v, flat(v)}};
   ops::product(*call.backend, {}, {.x = normed, .terms = qkv, .mode = Mode(call)});
-  ops::rope(*call.backend, {}, {.x = q, .positions = call.batch.positions, .inv_freq = inv_freq_});
-  ops::rope(*call.backend, {}, {.x = k, .positions = call.batch.positions, .inv_freq = inv_freq_});
+  ops::rope(*call.backend, {},
+            {.x = part(0, heads + kv_heads), .positions = call.batch.positions, .inv_freq = inv_freq_});  // q and k
   ConstTensorView s;
   if (config_.has_importance) {
     const TensorView scores = call.workspace->Get(kS, {rows, kv_heads});
@@ -149,7 +160,7 @@ Status LlamaDecoder::Attention(const ForwardCall& call, int index, TensorView x)
 
 void LlamaDecoder::Mlp(const ForwardCall& call, const LlamaLayer& layer, TensorView x) const {
   const int64_t rows = x.rows();
-  const TensorView normed = call.workspace->Get(kNormed, {rows, config_.hidden_size});
+  const TensorView normed = call.workspace->Get(kNormed, {rows, config_.hidden_size}, Inputs(call));
   const int64_t inner = config_.intermediate_size;
   const TensorView both = call.workspace->Get(kGateUp, {rows, 2 * inner});
   const TensorView gate(both.row<float>(0), DType::kF32, {rows, inner}, 2 * inner);
@@ -157,9 +168,11 @@ void LlamaDecoder::Mlp(const ForwardCall& call, const LlamaLayer& layer, TensorV
   Norm(call, x, layer.post_norm, normed);
   const ops::ProductArgs::Term in[] = {{layer.gate, gate}, {layer.up, up}};
   ops::product(*call.backend, {}, {.x = normed, .terms = in, .mode = Mode(call)});
-  ops::swiglu(*call.backend, {}, {.gate = gate, .up = up, .y = gate});
+  const TensorView gated =
+      Inputs(call) == DType::kF32 ? gate : call.workspace->Get(kGated, {rows, inner}, Inputs(call));
+  ops::swiglu(*call.backend, {}, {.gate = gate, .up = up, .y = gated});
   const ops::ProductArgs::Term out = {layer.down, x, true};
-  ops::product(*call.backend, {}, {.x = gate, .terms = {&out, 1}, .mode = Mode(call)});
+  ops::product(*call.backend, {}, {.x = gated, .terms = {&out, 1}, .mode = Mode(call)});
 }
 
 }  // namespace

@@ -10,9 +10,9 @@ void swiglu(Backend&, Stream, const SwigluArgs& args) {
   for (int64_t m = 0; m < args.gate.rows(); ++m) {
     const float* gate = args.gate.row<float>(m);
     const float* up = args.up.row<float>(m);
-    float* y = args.y.row<float>(m);
     for (int64_t n = 0; n < args.gate.dim(1); ++n) {
-      y[n] = static_cast<float>(gate[n] / (1 + std::exp(-static_cast<double>(gate[n]))) * up[n]);
+      StoreFloat(args.y.row_bytes(m), args.y.dtype(), static_cast<size_t>(n),
+                 static_cast<float>(gate[n] / (1 + std::exp(-static_cast<double>(gate[n]))) * up[n]));
     }
   }
 }

@@ -38,6 +38,13 @@ inline std::vector<TargetCase> TargetCases() {
   return cases;
 }
 
+// TargetCases() and the reference: for what holds of each by itself.
+inline std::vector<TargetCase> TargetsAndReference() {
+  std::vector<TargetCase> cases = TargetCases();
+  cases.push_back({"reference", 0, [] { return std::shared_ptr<Backend>(reference::MakeReferenceBackend()); }});
+  return cases;
+}
+
 // |actual - expected| <= absolute + relative * |expected| for every element of two f32 views of one shape.
 inline void ExpectClose(ConstTensorView actual, ConstTensorView expected, double relative, double absolute) {
   for (int64_t r = 0; r < expected.rows(); ++r) {
@@ -58,6 +65,24 @@ inline bool SameBits(ConstTensorView a, ConstTensorView b) {
     }
   }
   return true;
+}
+
+// Whether every element of `rounded` (bf16) is that of `exact` (f32) rounded once.
+inline bool SameAsRounded(ConstTensorView rounded, ConstTensorView exact) {
+  for (int64_t r = 0; r < exact.rows(); ++r) {
+    for (int64_t i = 0; i < exact.RowElements(); ++i) {
+      if (rounded.row<BFloat16>(r)[i].bits != BFloat16(exact.row<float>(r)[i]).bits) return false;
+    }
+  }
+  return true;
+}
+
+// Floats whose rounding to bf16 is worth a test: ties to both sides, the largest ones, subnormal ones, NaN.
+inline std::vector<float> DelicateFloats() {
+  const float tie = 1 + 0x1p-8f, largest = std::numeric_limits<float>::max();
+  return {
+      tie,       1 + 3 * 0x1p-8f, -tie,    tie + 0x1p-23f,  tie - 0x1p-23f, 3.0f,      0.1f,          0.0f,    -0.0f,
+      0x1p-133f, 3 * 0x1p-134f,   largest, 0x1.fefffep127f, 0x1.ffp127f,    -INFINITY, std::nanf(""), INFINITY};
 }
 
 }  // namespace nosa::ops

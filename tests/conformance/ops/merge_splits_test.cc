@@ -100,6 +100,31 @@ TEST(merge_splits, TwinIsTheWeightedMean) {
   }
 }
 
+// A bf16 `out` is the f32 one rounded, wherever its rows lie; what lies between them stays.
+TEST(merge_splits, Bf16OutputIsTheOtherRounded) {
+  for (const auto& backend : BackendsAndReference()) {
+    for (const MergeShape& shape : Shapes()) {
+      const OwnedStates states = RandomStates(shape);
+      const TestVector<float> exact = Merge(*backend, shape, states.view);
+      for (const int64_t gap : {0, 3}) {
+        SCOPED_TRACE(fmt::format("{} {} gap {}", backend->name(), shape.Name(), gap));
+        const int64_t heads = static_cast<int64_t>(shape.kv_heads) * shape.group, row = heads * shape.v_dim;
+        const BFloat16 untouched(9.0f);
+        TestVector<BFloat16> out(static_cast<size_t>(shape.rows * (row + gap)) + 1, untouched);
+        merge_splits(*backend, {},
+                     {states.view, shape.splits, shape.kv_heads,
+                      TensorView(out.data(), DType::kBF16, {shape.rows, heads, shape.v_dim}, row + gap)});
+        for (int64_t i = 0; i < static_cast<int64_t>(out.size()); ++i) {
+          const int64_t r = i / (row + gap), c = i % (row + gap);
+          const bool written = r < shape.rows && c < row;
+          const BFloat16 wanted = written ? BFloat16(exact[static_cast<size_t>(r * row + c)]) : untouched;
+          ASSERT_EQ(out[static_cast<size_t>(i)].bits, wanted.bits) << i;
+        }
+      }
+    }
+  }
+}
+
 // What lies between the rows of `out` is not the op's.
 TEST(merge_splits, RowsMayLieApart) {
   const MergeShape shape = {3, 2, 4, 40, 3};

@@ -123,6 +123,64 @@ TEST(ProductTest, Bf16RoundsItsInputs) {
   }
 }
 
+// x that was rounded before gives the bits of x that is rounded here: two terms, one of them adding.
+TEST(ProductTest, Bf16InputsGiveTheSameBits) {
+  const auto check = [](const TargetCase& each, Backend& backend, Mode mode, int64_t m, int64_t k, int64_t gap) {
+    SCOPED_TRACE(Label(each, mode, DType::kBF16, m, 130 + 17, k) + fmt::format(" gap {}", gap));
+    const RandomTensor x(DType::kF32, {m, k}, 1), w0(DType::kBF16, {130, k}, 2), w1(DType::kBF16, {17, k}, 3);
+    const RandomTensor memory(DType::kBF16, {m, k + gap}, 4);
+    const TensorView rounded(memory.buffer.data(), DType::kBF16, {m, k}, k + gap);
+    for (int64_t i = 0; i < m * k; ++i) rounded.row<BFloat16>(i / k)[i % k] = BFloat16(x.At(i));
+    const RandomTensor expected0(DType::kF32, {m, 130}, 5), expected1(DType::kF32, {m, 17}, 6);
+    const RandomTensor actual0(DType::kF32, {m, 130}, 5), actual1(DType::kF32, {m, 17}, 6);
+    const ProductArgs::Term wanted[] = {{w0.view, expected0.view}, {w1.view, expected1.view, true}},
+                            got[] = {{w0.view, actual0.view}, {w1.view, actual1.view, true}};
+    product(backend, {}, {.x = x.view, .terms = wanted, .mode = mode});
+    product(backend, {}, {.x = rounded, .terms = got, .mode = mode});
+    EXPECT_TRUE(SameBits(actual0.view, expected0.view));
+    EXPECT_TRUE(SameBits(actual1.view, expected1.view));
+  };
+  for (const TargetCase& each : TargetsAndReference()) {
+    const auto backend = each.Make();
+    for (const int64_t m : {0, 1, 5, 8, 9, 16, 17, 33, 65}) {
+      for (const int64_t k : {0, 1, 15, 17, 64, 65, 72, 320, 321}) {
+        for (const Mode mode : {Mode::kRowwise, Mode::kBatched}) check(each, *backend, mode, m, k, 0);
+        // Rows that lie apart, where vectors can be loaded and where they cannot.
+        for (const int64_t gap : {8, 3}) check(each, *backend, Mode::kRowwise, m, k, gap);
+      }
+    }
+  }
+}
+
+TEST(ProductTest, Bf16InputsMayLieApart) {
+  const int64_t n = 66, k = 128;
+  for (const TargetCase& each : TargetCases()) {
+    const auto backend = each.Make();
+    const auto reference = reference::MakeReferenceBackend();
+    for (const Mode mode : {Mode::kRowwise, Mode::kBatched}) {
+      for (const int64_t m : {1, 7, 70}) {
+        for (const int64_t gap : {8, 3}) {
+          for (const int64_t first : {8, 1}) {  // elements before the first row
+            SCOPED_TRACE(Label(each, mode, DType::kBF16, m, n, k) + fmt::format(" gap {} first {}", gap, first));
+            const RandomTensor memory(DType::kBF16, {m, k + gap}, 1), w(DType::kBF16, {n, k}, 2);
+            const RandomTensor moved(DType::kBF16, {m * (k + gap) + first}, 3), wide(DType::kF32, {m, k}, 3);
+            const TensorView x(moved.buffer.as<BFloat16>() + first, DType::kBF16, {m, k}, k + gap);
+            for (int64_t i = 0; i < m * k; ++i) {
+              x.row<BFloat16>(i / k)[i % k] = BFloat16(memory.At(i));
+              wide.buffer.as<float>()[i] = memory.At(i);
+            }
+            const RandomTensor expected(DType::kF32, {m, n}, 4), actual(DType::kF32, {m, n}, 5);
+            const ProductArgs::Term wanted[] = {{w.view, expected.view}}, got[] = {{w.view, actual.view}};
+            product(*reference, {}, {.x = x, .terms = wanted, .mode = mode});
+            product(*backend, {}, {.x = x, .terms = got, .mode = mode});
+            ExpectProduct(actual.view, expected.view, wide.view, w.view, nullptr);
+          }
+        }
+      }
+    }
+  }
+}
+
 // Decode's promise: a row's bits depend on that row alone, whatever its company, its place and the threads.
 TEST(ProductTest, RowwiseRowsDependOnThemselvesAlone) {
   const int64_t n = 333, k = 391, rows = 17;
@@ -162,6 +220,15 @@ TEST(ProductTest, RefusesMismatchedShapes) {
   const RandomTensor x(DType::kF32, {2, 8}, 1), w(DType::kF32, {4, 9}, 2), y(DType::kF32, {2, 4}, 3);
   const ProductArgs::Term term[] = {{w.view, y.view}};
   EXPECT_DEATH(product(*backend, {}, {.x = x.view, .terms = term}), "expected f32 \\[4, 8\\], found f32 \\[4, 9\\]");
+}
+
+TEST(ProductTest, RefusesBf16InputsOfF32Weights) {
+  const auto backend = reference::MakeReferenceBackend();
+  const RandomTensor x(DType::kBF16, {2, 8}, 1), w0(DType::kBF16, {4, 8}, 2), w1(DType::kF32, {3, 8}, 3);
+  const RandomTensor y0(DType::kF32, {2, 4}, 4), y1(DType::kF32, {2, 3}, 5);
+  const ProductArgs::Term terms[] = {{w0.view, y0.view}, {w1.view, y1.view}};
+  EXPECT_DEATH(product(*backend, {}, {.x = x.view, .terms = terms}),
+               "x is bf16, so every w must be, found f32 \\[3, 8\\]");
 }
 
 }  // namespace
