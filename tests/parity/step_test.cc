@@ -401,7 +401,9 @@ TEST_P(StepTest, NeighboursChangeNothing) {
   std::vector<Decoded> alone;
   for (const Sitting& who : sittings) {
     const int own = who.leave - who.join;
-    alone.push_back(rig.Decode(*rig.Make(1, width - 1, StepSchedule::kOverlap), {{who.sequence, 0, 0, own}}, own)[0]);
+    // As many seats: their number is part of the bits, who sits in the others is not.
+    const auto step = rig.Make(3, width - 1, StepSchedule::kOverlap);
+    alone.push_back(rig.Decode(*step, {{who.sequence, who.seat, 0, own}}, own)[0]);
   }
   for (const int slots : {width - 1, 0}) {
     const auto step = rig.Make(3, slots, StepSchedule::kOverlap);
