@@ -53,7 +53,7 @@ class KeptPlans {
   void Keep(ops::WindowScoresArgs& a) { Own(a.rows), Own(a.states); }
   void Keep(ops::BlockScoresArgs& a) { Own(a.rows); }
   void Keep(ops::TopkBlocksArgs& a) { Own(a.rows); }
-  void Keep(ops::BlockAttentionArgs& a) { Own(a.positions), Own(a.tiles), Own(a.refs), Own(a.groups); }
+  void Keep(ops::BlockAttentionArgs& a) { Own(a.positions), Own(a.tiles), Own(a.refs), Own(a.groups), Own(a.masks); }
   void Keep(ops::MergeStatesArgs& a) { Own(a.offsets), Own(a.order); }
   void Keep(ops::AppendTokenArgs& a) { Own(a.positions), Own(a.states); }
   void Keep(ops::SelectBlocksArgs& a) { Own(a.positions), Own(a.states); }

@@ -1,6 +1,7 @@
 #include "apps/bench.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "base/rng.h"
 #include "schema/tensors.h"
@@ -16,6 +17,19 @@ Spread SpreadOf(std::vector<double> values) {
 
 Status CheckMeasured(double value, std::string_view what) {
   return value > 0 ? Status::Ok() : Internal("{} could not be measured", what);
+}
+
+Buffer RandomBuffer(DType dtype, int64_t elements, uint64_t stream, float scale) {
+  Buffer buffer = Buffer::Host(static_cast<size_t>(elements) * DTypeBytes(dtype));
+  const Philox rng(3, stream);
+  constexpr int64_t kPeriod = 1 << 16;
+  const int64_t period = std::min(elements, kPeriod);
+  for (int64_t i = 0; i < period; ++i)
+    StoreFloat(buffer.data(), dtype, static_cast<size_t>(i), rng.Normal(static_cast<uint64_t>(i)) * scale);
+  const size_t chunk = static_cast<size_t>(period) * DTypeBytes(dtype);
+  for (size_t at = chunk; at < buffer.size(); at += chunk)
+    std::memcpy(buffer.data() + at, buffer.data(), std::min(chunk, buffer.size() - at));
+  return buffer;
 }
 
 std::vector<TokenId> BenchPrompt(const model::Model& model, int tokens) {

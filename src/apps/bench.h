@@ -9,6 +9,7 @@
 #include "apps/session.h"
 #include "base/status.h"
 #include "io/json.h"
+#include "tensor/buffer.h"
 
 namespace nosa::apps {
 
@@ -20,6 +21,9 @@ Spread SpreadOf(std::vector<double> values);
 
 // Fails when a median is not positive: nothing is reported that was not measured.
 Status CheckMeasured(double value, std::string_view what);
+
+// Normal numbers times `scale`, by a fixed seed, which come again after some 65,536.
+Buffer RandomBuffer(DType dtype, int64_t elements, uint64_t stream, float scale);
 
 // A prompt for speed: token ids by a fixed seed, within the vocabulary.
 std::vector<TokenId> BenchPrompt(const model::Model& model, int tokens);

@@ -1,17 +1,16 @@
 // nosa bench ops: the operations that decide speed, each against what bounds it on this machine. An op is timed only
-// after its result agreed with its scalar twin.
+// after its result agreed with its scalar twin. Those of a GPU: bench_device_ops.cc.
 #include <cmath>
-#include <cstring>
 #include <functional>
 #include <memory>
 
 #include "apps/bench.h"
+#include "apps/bench_device_ops.h"
 #include "apps/report.h"
 #include "apps/table.h"
 #include "backend/cpu/cpu_backend.h"
 #include "backend/cpu/probe.h"
 #include "base/clock.h"
-#include "base/rng.h"
 #include "ops/block_attention.h"
 #include "ops/product.h"
 #include "ops/reference/reference_backend.h"
@@ -40,19 +39,6 @@ struct OpRow {
   ops::OpCost cost;
   double share = 0;
 };
-
-Buffer RandomBuffer(DType dtype, int64_t elements, uint64_t stream, float scale) {
-  Buffer buffer = Buffer::Host(static_cast<size_t>(elements) * DTypeBytes(dtype));
-  const Philox rng(3, stream);
-  constexpr int64_t kPeriod = 1 << 16;
-  const int64_t period = std::min(elements, kPeriod);
-  for (int64_t i = 0; i < period; ++i)
-    StoreFloat(buffer.data(), dtype, static_cast<size_t>(i), rng.Normal(static_cast<uint64_t>(i)) * scale);
-  const size_t chunk = static_cast<size_t>(period) * DTypeBytes(dtype);
-  for (size_t at = chunk; at < buffer.size(); at += chunk)
-    std::memcpy(buffer.data() + at, buffer.data(), std::min(chunk, buffer.size() - at));
-  return buffer;
-}
 
 Spread Time(int repeats, const std::function<void(int)>& run) {
   run(0);
@@ -197,8 +183,14 @@ OpRow BenchTopK(ops::Backend& backend, const OpsFlags& flags, const Limits& limi
 }
 
 Status BenchOps(const OpsFlags& flags) {
+  if (flags.common.backend == "cuda") {
+    NOSA_ASSIGN_OR_RETURN(const std::unique_ptr<ops::Backend> device, MakeBackend(flags.common));
+    NOSA_ASSIGN_OR_RETURN(const std::vector<DeviceOpRow> rows,
+                          BenchDeviceOps(*device, {.repeats = flags.repeats}));
+    return ReportDeviceOps(*device, rows, flags.common.json);
+  }
   if (flags.common.backend != "auto" && flags.common.backend != "cpu")
-    return FailedPrecondition("bench ops measures the cpu backend, asked for {}", flags.common.backend);
+    return FailedPrecondition("bench ops measures the backends cpu and cuda, asked for {}", flags.common.backend);
   const std::unique_ptr<ops::Backend> backend = cpu::MakeCpuBackend(flags.common.threads);
   constexpr int64_t kRows = 512, kN = 5632, kK = 2048;
   Limits limits;

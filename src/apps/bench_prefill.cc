@@ -1,4 +1,5 @@
 // nosa bench prefill: how fast a prompt is read, with selection and with every block.
+#include <algorithm>
 #include <memory>
 
 #include "apps/bench.h"
@@ -23,12 +24,13 @@ struct PrefillRow {
   uint64_t fingerprint = 0;
 };
 
-Result<PrefillRow> MeasurePrefill(const Session& session, const PrefillFlags& flags, int context, bool dense) {
+Result<PrefillRow> MeasurePrefill(const Session& session, const PrefillFlags& flags, int context, bool dense,
+                                  int repeats) {
   Session mine = session;
   mine.flags.prefill = dense ? "dense" : "sparse";
   PrefillRow row = {context, dense, {}, 0};
   std::vector<double> seconds;
-  for (int i = 0; i < flags.repeats; ++i) {
+  for (int i = 0; i < repeats; ++i) {
     const std::vector<int> lengths = {context + 1};
     NOSA_ASSIGN_OR_RETURN(const std::unique_ptr<engine::Engine> engine, MakeEngine(mine, lengths));
     Progress progress({.what = fmt::format("reading {} tokens, {}", context, mine.flags.prefill),
@@ -60,13 +62,21 @@ Status BenchPrefill(const PrefillFlags& flags) {
   for (const int context : flags.contexts)
     NOSA_RETURN_IF_ERROR(CheckContext(*session, int64_t{context} + 1));  // and one answered
   io::OrderedJson json = BenchHeader(*session, "prefill");
-  json["chunk"] = flags.common.prefill_chunk;
+  json["chunk"] = PrefillChunk(*session);
   json["rows"] = io::OrderedJson::array();
   Table table({"tokens", "prefill", "s", "tok/s", "dense/sparse"});
+  // What a device loads and a library chooses once is not a prompt's: two chunks, both ways.
+  if (!HostAddressable(session->backend->compute_memory())) {
+    const int most = *std::max_element(flags.contexts.begin(), flags.contexts.end());
+    for (const bool dense : {true, false}) {
+      const int context = std::min(most, 2 * PrefillChunk(*session));
+      NOSA_RETURN_IF_ERROR(MeasurePrefill(*session, flags, context, dense, 1).status());
+    }
+  }
   for (const int context : flags.contexts) {
     double dense_seconds = 0;
     for (const bool dense : {true, false}) {
-      NOSA_ASSIGN_OR_RETURN(const PrefillRow row, MeasurePrefill(*session, flags, context, dense));
+      NOSA_ASSIGN_OR_RETURN(const PrefillRow row, MeasurePrefill(*session, flags, context, dense, flags.repeats));
       const double seconds = row.seconds.median;
       if (dense) dense_seconds = seconds;
       json["rows"].push_back({{"context", context},

@@ -26,7 +26,7 @@ struct CommonFlags {
   std::string kv_codec = engine::EngineOptions().kv_codec;
   std::string kv_io = "auto";
   bool kv_direct = kv::TierOptions().direct_io;
-  int prefill_chunk = engine::EngineOptions().prefill_chunk;
+  std::optional<int> prefill_chunk;  // session.h: PrefillChunk
   bool json = false;
   bool quiet = false;
 };

@@ -159,7 +159,7 @@ TEST(CommonFlagsTest, DefaultsAreTheLibrarys) {
   CommonFlags flags;
   AddCommonFlags(f.command, &flags);
   EXPECT_EQ(f.Parse({"--model", "m"}), "");
-  EXPECT_EQ(flags.prefill_chunk, engine::EngineOptions().prefill_chunk);
+  EXPECT_EQ(flags.prefill_chunk, std::nullopt);
   EXPECT_EQ(flags.kv_codec, engine::EngineOptions().kv_codec);
   EXPECT_EQ(flags.kv_direct, kv::TierOptions().direct_io);
   EXPECT_EQ(flags.kv_disk, std::nullopt);

@@ -46,7 +46,7 @@ Sizes SizesOf(const Session& session, std::span<const int> sequences) {
     longest = std::max(longest, tokens);
     sizes.all_blocks += U(session.model->block_layout().Blocks(tokens));
   }
-  sizes.rows = std::max<uint64_t>(U(session.flags.prefill_chunk), sequences.size());
+  sizes.rows = std::max<uint64_t>(U(PrefillChunk(session)), sequences.size());
   sizes.blocks = U(session.model->block_layout().Blocks(longest));
   sizes.windows = RoundUp(U(sizes.attention.WindowsOf(longest)) + 1, ops::kWindowTile);
   sizes.on_device = session.backend && !HostAddressable(session.backend->compute_memory());
@@ -83,13 +83,16 @@ uint64_t Attention(const Sizes& s) {
       parts * s.group() * (2 + s.dim()) * 4 * 9 / 4;  // grown by a quarter while the old ones are there
   const uint64_t masks =
       slots * (RoundUp(s.blocks, 64) / 8) * (1 + U(s.attention.layers));  // with those kept for a trace
-  const uint64_t refs = slots * s.blocks * sizeof(ops::BlockAttentionArgs::Ref);
+  // A device reads masks instead of refs beyond the most parts: two of them, which grow by doubling.
+  const uint64_t refs = (s.on_device ? std::min<uint64_t>(U(attention::kMostParts), slots * s.blocks) : slots * s.blocks) *
+                        sizeof(ops::BlockAttentionArgs::Ref);
+  const uint64_t shared_masks = s.on_device ? 4 * slots * (RoundUp(s.blocks, 64) / 8) : 0;
   const uint64_t readers = s.kv_heads() * s.all_blocks *
                            (sizeof(attention::Reader) + sizeof(ops::AttentionTile) + sizeof(kv::BlockWant) + 32);
   const uint64_t order = parts * 4 + slots * 4;
   constexpr uint64_t kScoredRows = 32;  // attention/scoring.h: a batch of ForEachRowBatch
   const uint64_t scores = 2 * kScoredRows * s.kv_heads() * (s.windows + s.blocks) * 4;
-  const uint64_t plans = masks + kGrowth * (refs + readers + order);
+  const uint64_t plans = masks + shared_masks + kGrowth * (refs + readers + order);
   return s.on_device ? plans : plans + states + scores;
 }
 

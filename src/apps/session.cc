@@ -108,6 +108,13 @@ Result<std::unique_ptr<Session>> OpenSession(const CommonFlags& flags) {
   return session;
 }
 
+int PrefillChunk(const Session& session) {
+  // A device reads weights and cached blocks once for all rows of a chunk, and has multiprocessors for thousands.
+  constexpr int kOnDevice = 2048;
+  const bool device = session.backend && !HostAddressable(session.backend->compute_memory());
+  return session.flags.prefill_chunk.value_or(device ? kOnDevice : engine::EngineOptions().prefill_chunk);
+}
+
 engine::EngineOptions BaseEngineOptions(const Session& session) {
   const CommonFlags& flags = session.flags;
   engine::EngineOptions options;
@@ -115,7 +122,7 @@ engine::EngineOptions BaseEngineOptions(const Session& session) {
   options.attention.dense_prefill = flags.prefill == "dense";
   options.kv_policy = flags.kv_policy;
   options.kv_codec = flags.kv_codec;
-  options.prefill_chunk = flags.prefill_chunk;
+  options.prefill_chunk = PrefillChunk(session);
   return options;
 }
 

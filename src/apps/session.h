@@ -37,6 +37,9 @@ io::AsyncBackend ParseIoBackend(const std::string& name);
 // Also sets the log level (--quiet: warnings only).
 Result<std::unique_ptr<Session>> OpenSession(const CommonFlags& flags);
 
+// Tokens of a prompt that are read at once: as --prefill-chunk says, else as many as the backend wants for its work.
+int PrefillChunk(const Session& session);
+
 // Engine options that the flags say, without tiers and without a bound.
 engine::EngineOptions BaseEngineOptions(const Session& session);
 

@@ -31,9 +31,22 @@ void AddReaders(const Selection& selection, const Segment& segment, int segment_
   }
 }
 
+// The blocks that some row of the segment reads.
+void AddMaskedReaders(const Selection& selection, const Segment& segment, int segment_index, int g,
+                      std::vector<uint64_t>* any, Demand* demand) {
+  any->assign(static_cast<size_t>(selection.words()), 0);
+  for (int r = segment.row_begin; r < segment.row_begin + segment.rows; ++r) {
+    const std::span<const uint64_t> mask = selection.Mask(r, g);
+    for (size_t w = 0; w < mask.size(); ++w) (*any)[w] |= mask[w];
+  }
+  ForEachBit(*any, [&](int b) {
+    demand->readers.push_back({g, segment_index, b, segment.row_begin, segment.rows});
+  });
+}
+
 }  // namespace
 
-void BuildDemand(const Selection& selection, std::span<const Segment> segments, Demand* demand) {
+void BuildDemand(const Selection& selection, std::span<const Segment> segments, Demand* demand, bool masked) {
   const int slots = selection.rows() * selection.kv_heads();
   int64_t parts = 0;
   demand->offsets.assign(1, 0);
@@ -52,10 +65,17 @@ void BuildDemand(const Selection& selection, std::span<const Segment> segments, 
   for (size_t i = 0; i < demand->order.size(); ++i) demand->order[i] = static_cast<int32_t>(i);
   demand->readers.clear();
   demand->refs.clear();
+  demand->masked = masked && demand->mode == StateMode::kRunning;
   std::vector<int32_t> counts;
+  std::vector<uint64_t> any;
   for (int g = 0; g < selection.kv_heads(); ++g) {
-    for (size_t s = 0; s < segments.size(); ++s)
-      AddReaders(selection, segments[s], static_cast<int>(s), g, &counts, demand);
+    for (size_t s = 0; s < segments.size(); ++s) {
+      if (demand->masked) {
+        AddMaskedReaders(selection, segments[s], static_cast<int>(s), g, &any, demand);
+      } else {
+        AddReaders(selection, segments[s], static_cast<int>(s), g, &counts, demand);
+      }
+    }
   }
 }
 

@@ -31,7 +31,7 @@ struct Reader {
   int32_t segment = 0;
   int32_t block = 0;
   int32_t ref_begin = 0;
-  int32_t ref_count = 0;  // ascending rows
+  int32_t ref_count = 0;  // ascending rows; without refs, [ref_begin, ref_begin + ref_count) are the segment's rows
 };
 
 // Above this many parts their memory (a head's values each) costs more than waiting for blocks in order does: a decode
@@ -41,14 +41,16 @@ inline constexpr int64_t kMostParts = 16384;
 struct Demand {
   StateMode mode = StateMode::kRunning;
   std::vector<Reader> readers;                     // by KV head, segment, block
-  std::vector<ops::BlockAttentionArgs::Ref> refs;  // grouped by reader
+  std::vector<ops::BlockAttentionArgs::Ref> refs;  // grouped by reader; none when `masked`
+  bool masked = false;                             // who reads what is only in the selection's masks
   // CSR over (row, KV head): the states to merge, in order.
   std::vector<int32_t> offsets;
   std::vector<int32_t> order;
   int64_t states = 0;
 };
 
-// Turns a selection into a plan. kParts up to kMostParts parts, else kRunning.
-void BuildDemand(const Selection& selection, std::span<const Segment> segments, Demand* demand);
+// Turns a selection into a plan. kParts up to kMostParts parts, else kRunning, then without refs if `masked`: a long
+// prompt's are millions, and whoever can read the masks needs none.
+void BuildDemand(const Selection& selection, std::span<const Segment> segments, Demand* demand, bool masked = false);
 
 }  // namespace nosa::attention

@@ -131,6 +131,28 @@ TEST(BuildDemand, NoRowsIsAnEmptyPlan) {
   EXPECT_EQ(demand.offsets, std::vector<int32_t>{0});
 }
 
+// Without refs: the same readers, each of all rows of its segment; few parts still have refs.
+TEST(BuildDemand, MaskedPlansHaveNoRefs) {
+  for (const int rows : {40, 700}) {
+    const Problem problem = MakeProblem({rows, 1}, 2, 8, 0.5f, 77);
+    Demand plain, masked;
+    BuildDemand(problem.selection, problem.segments, &plain);
+    BuildDemand(problem.selection, problem.segments, &masked, true);
+    EXPECT_EQ(masked.masked, plain.mode == StateMode::kRunning);
+    EXPECT_EQ(masked.masked, rows == 700);
+    EXPECT_EQ(masked.offsets, plain.offsets);
+    EXPECT_EQ(masked.refs.size(), masked.masked ? 0 : plain.refs.size());
+    ASSERT_EQ(masked.readers.size(), plain.readers.size());
+    for (size_t i = 0; i < plain.readers.size(); ++i) {
+      const Reader &a = plain.readers[i], &b = masked.readers[i];
+      EXPECT_EQ(std::tie(a.kv_head, a.segment, a.block), std::tie(b.kv_head, b.segment, b.block));
+      if (!masked.masked) continue;
+      EXPECT_EQ(b.ref_begin, problem.segments[static_cast<size_t>(b.segment)].row_begin);
+      EXPECT_EQ(b.ref_count, problem.segments[static_cast<size_t>(b.segment)].rows);
+    }
+  }
+}
+
 // Both sides of the limit: the last part that is kept apart, and the first that is not.
 TEST(BuildDemand, ModeChangesBeyondTheMostParts) {
   constexpr int kRows = 128, kBlocks = static_cast<int>(kMostParts) / kRows;

@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <limits>
+#include <optional>
 
 #include "attention/summaries.h"
 #include "base/check.h"
+#include "ops/copy_blocks.h"
 #include "ops/merge_states.h"
 #include "ops/reset_states.h"
 #include "ops/store_kv.h"
@@ -12,8 +14,10 @@
 namespace nosa::attention {
 namespace {
 
-// Of copies of blocks in compute memory: enough work for one call on a device, little beside a model.
-constexpr size_t kStagedBytes = size_t{64} << 20;
+// Of a piece of copies of blocks in compute memory: enough work for one call on a device, little beside a model.
+constexpr size_t kPieceBytes = size_t{8} << 20;
+// Blocks come to a device on this stream; all else is on the first.
+constexpr ops::Stream kCopies = {1};
 // Of each copy: what device memory itself is aligned to.
 constexpr size_t kStagedAlignment = 256;
 
@@ -49,7 +53,9 @@ Status AttentionRunner::Run(LayerIdx layer, const AttentionBatch& batch, ConstTe
     batch.record->layers.resize(static_cast<size_t>(config_.layers));
     batch.record->layers[static_cast<size_t>(layer.value)] = selection_;
   }
-  BuildDemand(selection_, batch.segments, &demand_);
+  const bool device = !HostAddressable(backend_->compute_memory());
+  BuildDemand(selection_, batch.segments, &demand_, device);
+  if (demand_.masked) StageMasks();
   PrepareStates();
   NOSA_RETURN_IF_ERROR(Attend(layer, batch, q));
   ops::merge_states(*backend_, {},
@@ -95,6 +101,7 @@ void AttentionRunner::StoreRows(LayerIdx layer, const AttentionBatch& batch, Con
                      .kernel_stride = config_.kernel_stride,
                      .kv_dtype = config_.kv_dtype,
                      .summary_dtype = config_.kv_dtype});
+  stored_ = backend_->Record({});
 }
 
 void AttentionRunner::Select(LayerIdx layer, const AttentionBatch& batch, ConstTensorView q) {
@@ -102,11 +109,32 @@ void AttentionRunner::Select(LayerIdx layer, const AttentionBatch& batch, ConstT
   for (const int32_t pos : batch.positions) last = std::max(last, pos);
   const int rows = static_cast<int>(batch.positions.size()), blocks = last / config_.block_size + 1;
   const size_t words = Selection::Words(rows, config_.kv_heads, blocks);
-  ops::Grow(*backend_, words * sizeof(uint64_t), backend_->shared_memory(), &masks_);
-  selection_.Reset(rows, config_.kv_heads, blocks, {masks_.as<uint64_t>(), words});
+  // A prompt's masks get longer as it is read, and to give up what a device reads is to wait for it.
+  const bool host = backend_->shared_memory() == MemoryKind::kHost;
+  if (!host) masks_now_ = (masks_now_ + 1) % masks_.size();
+  Masks& masks = masks_[masks_now_];
+  if (masks.copying) backend_->Wait(masks.copied);
+  masks.copying = false;
+  const size_t bytes = words * sizeof(uint64_t);
+  if (masks.bits.size() < bytes) ops::Grow(*backend_, host ? bytes : 2 * bytes, backend_->shared_memory(), &masks.bits);
+  selection_.Reset(rows, config_.kv_heads, blocks, {masks.bits.as<uint64_t>(), words});
   const SelectInput input = {backend_, {}, &select_scratch_, q, batch.positions, state_begin_, states_of_layer_};
-  (batch.prefill ? prefill_selector_ : selector_)->Select(input, &selection_);
-  backend_->Synchronize({});
+  const BlockSelector& selector = batch.prefill ? *prefill_selector_ : *selector_;
+  selector.Select(input, &selection_);
+  // What reads every block asks the device nothing: the host need not wait, and plans ahead of it.
+  const std::optional<ops::SelectionRule> rule = selector.rule();
+  if (!rule || !rule->every_block) backend_->Synchronize({});
+}
+
+// The masks to where the device reads them.
+void AttentionRunner::StageMasks() {
+  Masks& masks = masks_[masks_now_];
+  const size_t bytes =
+      Selection::Words(selection_.rows(), selection_.kv_heads(), selection_.words() * 64) * sizeof(uint64_t);
+  if (masks_on_device_.size() < bytes) ops::Grow(*backend_, 2 * bytes, backend_->compute_memory(), &masks_on_device_);
+  backend_->Copy(masks_on_device_.data(), masks.bits.data(), bytes, {});
+  masks.copied = backend_->Record({});
+  masks.copying = true;
 }
 
 void AttentionRunner::CountLocality(LayerIdx layer, const AttentionBatch& batch) {
@@ -199,16 +227,22 @@ void AttentionRunner::AddTile(const AttentionBatch& batch, const Reader& reader,
 void AttentionRunner::GroupTiles() {
   groups_.assign(1, 0);
   const int32_t rows = selection_.rows();
-  int pieces = 2 * backend_->threads();
+  const int pieces = 2 * backend_->threads();
   if (demand_.mode == StateMode::kParts) {
     const int step = std::max(1, static_cast<int>(piece_.size()) / (4 * pieces));
     for (int i = step; i < static_cast<int>(piece_.size()); i += step) groups_.push_back(i);
     groups_.push_back(static_cast<int32_t>(piece_.size()));
     return;
   }
-  // A device has so many threads that ranges would become single rows: then every row would read its blocks alone.
-  constexpr int kRowsOfDeviceRange = 4;
-  if (!HostAddressable(backend_->compute_memory())) pieces = std::clamp(rows / kRowsOfDeviceRange, 1, pieces);
+  // A device shares out the rows of a group by itself: one for each KV head and sequence.
+  if (demand_.masked) {
+    for (size_t i = 1; i < piece_.size(); ++i) {
+      if (piece_[i].kv_head != piece_[i - 1].kv_head || piece_[i].ref_begin != piece_[i - 1].ref_begin)
+        groups_.push_back(static_cast<int32_t>(i));
+    }
+    groups_.push_back(static_cast<int32_t>(piece_.size()));
+    return;
+  }
   std::vector<ops::AttentionTile> cut;
   for (size_t begin = 0; begin < piece_.size();) {
     size_t end = begin;
@@ -237,24 +271,51 @@ void AttentionRunner::GroupTiles() {
 void AttentionRunner::StageBlocks(std::span<ops::AttentionTile> tiles) {
   const kv::BlockLayout& layout = store_->layout();
   const size_t stride = RoundUp(layout.BlockBytes(), kStagedAlignment);
-  ops::Grow(*backend_, tiles.size() * stride, backend_->compute_memory(), &staged_blocks_);
-  std::byte* to = staged_blocks_.data();
+  constexpr size_t kCopyUnit = 16;  // what frames are padded to, or more
+  StagedPiece& piece = staged_[next_staged_];
+  if (piece.used) {
+    backend_->Wait(piece.filled);  // the list may be written again
+    backend_->WaitOn(kCopies, piece.read);
+  }
+  const size_t list_bytes = kCopyUnit + tiles.size() * sizeof(ops::BlockCopy);
+  if (piece.list.size() < list_bytes) ops::Grow(*backend_, 2 * list_bytes, backend_->shared_memory(), &piece.list);
+  ops::Grow(*backend_, std::max(kPieceBytes, stride), backend_->compute_memory(), &piece.blocks);
+  auto* count = reinterpret_cast<int32_t*>(piece.list.data());
+  auto* copies = reinterpret_cast<ops::BlockCopy*>(piece.list.data() + kCopyUnit);
+  *count = static_cast<int32_t>(tiles.size());
+  std::byte* to = piece.blocks.data();
   for (ops::AttentionTile& tile : tiles) {
-    backend_->Copy(to, tile.k, layout.BlockBytes(), {});
+    const auto* from = static_cast<const std::byte*>(tile.k);
+    NOSA_DCHECK(reinterpret_cast<uintptr_t>(from) % kCopyUnit == 0, "a frame that is not aligned");
+    *copies++ = {from, to};
     tile.k = layout.K(to);
     tile.v = layout.V(to);
     if (tile.s != nullptr) tile.s = layout.S(to);
     to += stride;
   }
+  backend_->WaitOn(kCopies, stored_);
+  ops::copy_blocks(*backend_, kCopies,
+                   {.copies = reinterpret_cast<const ops::BlockCopy*>(piece.list.data() + kCopyUnit),
+                    .count = count,
+                    .most = *count,
+                    .bytes = RoundUp(layout.BlockBytes(), kCopyUnit)});
+  piece.filled = backend_->Record(kCopies);
+  piece.used = true;
+  backend_->WaitOn({}, piece.filled);
 }
 
 // Computes on the tiles at hand, one per block, in as many calls as the memory for copies of their blocks asks for: in
 // their order, so that running states meet their blocks ascending.
 void AttentionRunner::RunTiles(const AttentionBatch& batch, ConstTensorView q) {
   const bool stage = backend_->shared_memory() != backend_->compute_memory();
-  const size_t most = stage
-                          ? std::max<size_t>(1, kStagedBytes / RoundUp(store_->layout().BlockBytes(), kStagedAlignment))
-                          : tiles_.size();
+  const size_t most =
+      stage ? std::max<size_t>(1, kPieceBytes / RoundUp(store_->layout().BlockBytes(), kStagedAlignment))
+            : tiles_.size();
+  const std::span<const uint64_t> masks =
+      demand_.masked ? std::span<const uint64_t>(masks_on_device_.as<uint64_t>(),
+                                                 Selection::Words(selection_.rows(), selection_.kv_heads(),
+                                                                  selection_.words() * 64))
+                     : std::span<const uint64_t>();
   for (size_t begin = 0; begin < tiles_.size(); begin += most) {
     piece_.assign(tiles_.begin() + static_cast<std::ptrdiff_t>(begin),
                   tiles_.begin() + static_cast<std::ptrdiff_t>(std::min(begin + most, tiles_.size())));
@@ -269,7 +330,13 @@ void AttentionRunner::RunTiles(const AttentionBatch& batch, ConstTensorView q) {
                           .states = states_,
                           .dtype = config_.kv_dtype,
                           .block_size = config_.block_size,
-                          .scale = config_.scale()});
+                          .scale = config_.scale(),
+                          .masks = masks,
+                          .mask_words = selection_.words()});
+    if (stage) {
+      staged_[next_staged_].read = backend_->Record({});
+      next_staged_ = (next_staged_ + 1) % kStagedPieces;
+    }
   }
   tiles_.clear();
 }

@@ -1,6 +1,7 @@
 // Attention of one layer over cached blocks: store, summarise, select, fetch, attend.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -97,6 +98,7 @@ class AttentionRunner final : public AttentionLayer {
   float Hint(const AttentionBatch& batch, const Reader& reader) const;
   void AddTile(const AttentionBatch& batch, const Reader& reader, const std::byte* block);
   void RunTiles(const AttentionBatch& batch, ConstTensorView q);
+  void StageMasks();
   void StageBlocks(std::span<ops::AttentionTile> tiles);
   void GroupTiles();
   void PrepareStates();
@@ -112,7 +114,15 @@ class AttentionRunner final : public AttentionLayer {
   std::vector<ops::WindowState> states_of_layer_;
   std::vector<int32_t> state_begin_;
   SelectScratch select_scratch_;
-  Buffer masks_;  // of selection_
+  // Bits of selection_. On a device, of the layer before too: their copy may still be on its way.
+  struct Masks {
+    Buffer bits;
+    ops::Event copied;  // to masks_on_device_
+    bool copying = false;
+  };
+  std::array<Masks, 2> masks_;
+  size_t masks_now_ = 0;
+  Buffer masks_on_device_;
   Selection selection_;
   Demand demand_;
   std::vector<kv::BlockWant> wants_;
@@ -120,7 +130,17 @@ class AttentionRunner final : public AttentionLayer {
   std::vector<int32_t> open_readers_;
   std::vector<ops::AttentionTile> tiles_, piece_;  // all that can be computed now; those of one call
   std::vector<int32_t> groups_;                    // of piece_
-  Buffer staged_blocks_;                           // copies of blocks that do not lie in compute memory
+  // Copies of blocks that do not lie in compute memory, in pieces that are used in turn: some are read while others are
+  // filled, on a stream of its own.
+  struct StagedPiece {
+    Buffer blocks, list;        // list: the count in its first 16 bytes, then ops::BlockCopy each
+    ops::Event filled, read;
+    bool used = false;
+  };
+  static constexpr size_t kStagedPieces = 4;
+  std::array<StagedPiece, kStagedPieces> staged_;
+  size_t next_staged_ = 0;
+  ops::Event stored_;  // the rows of this call are in their blocks
   Buffer state_buffer_;
   ops::PartialStates states_;
   std::vector<SequenceTrace> traces_;

@@ -6,6 +6,13 @@
 namespace nosa::attention {
 namespace {
 
+// A prompt's scores get longer with every chunk. On a device memory is taken anew by a call that waits for all work, so
+// there it is taken with room for chunks to come.
+void GrowScores(ops::Backend& backend, size_t bytes, Buffer* buffer) {
+  const bool device = !HostAddressable(backend.compute_memory());
+  if (buffer->size() < bytes) ops::Grow(backend, device ? bytes + bytes / 2 : bytes, backend.compute_memory(), buffer);
+}
+
 // Sizes the batch for its rows and points each entry at its scores and its mask.
 void Prepare(const AttentionConfig& config, const SelectInput& input, int begin, int end, Selection* selection,
              ScoreBatch* batch) {
@@ -13,8 +20,7 @@ void Prepare(const AttentionConfig& config, const SelectInput& input, int begin,
   for (int r = begin; r < end; ++r)
     most = std::max(most, VisibleBlocks(config, input.positions[static_cast<size_t>(r)]));
   const size_t entries = static_cast<size_t>(end - begin) * static_cast<size_t>(config.kv_heads);
-  ops::Grow(*input.backend, entries * static_cast<size_t>(most) * sizeof(float), input.backend->compute_memory(),
-            &input.scratch->block_scores);
+  GrowScores(*input.backend, entries * static_cast<size_t>(most) * sizeof(float), &input.scratch->block_scores);
   const float* scores = input.scratch->block_scores.as<float>();
   batch->rows.resize(entries);
   size_t entry = 0;
@@ -52,8 +58,8 @@ void ForceBlocks(const AttentionConfig& config, const SelectInput& input, Select
     const int own = input.positions[static_cast<size_t>(r)] / config.block_size;
     for (int g = 0; g < config.kv_heads; ++g) {
       const std::span<uint64_t> mask = selection->Mask(r, g);
-      for (int b = 0; b < std::min(config.init_blocks, own + 1); ++b) SetBit(mask, b);
-      for (int b = std::max(0, own - config.local_blocks); b <= own; ++b) SetBit(mask, b);
+      SetBits(mask, 0, std::min(config.init_blocks, own + 1));
+      SetBits(mask, std::max(0, own - config.local_blocks), own + 1);
     }
   }
 }
@@ -70,8 +76,7 @@ void QueryScores(const AttentionConfig& config, const SelectInput& input, int be
   }
   const int64_t width = static_cast<int64_t>(RoundUp(static_cast<uint64_t>(std::max(most, 1)), ops::kWindowTile));
   const Shape shape = {end - begin, config.kv_heads, width};
-  ops::Grow(*input.backend, static_cast<size_t>(shape.elements()) * sizeof(float), input.backend->compute_memory(),
-            &input.scratch->window_scores);
+  GrowScores(*input.backend, static_cast<size_t>(shape.elements()) * sizeof(float), &input.scratch->window_scores);
   const TensorView p_view(input.scratch->window_scores.data(), DType::kF32, shape);
   ops::window_scores(*input.backend, input.stream,
                      {.q = input.q.Rows(begin, end - begin),

@@ -72,6 +72,15 @@ class Selection {
 inline void SetBit(std::span<uint64_t> mask, int bit) {
   mask[static_cast<size_t>(bit / 64)] |= uint64_t{1} << (bit % 64);
 }
+// Bits [begin, end).
+inline void SetBits(std::span<uint64_t> mask, int begin, int end) {
+  for (int at = begin; at < end;) {
+    const int low = at % 64, count = std::min(64 - low, end - at);
+    const uint64_t ones = count == 64 ? ~uint64_t{0} : (uint64_t{1} << count) - 1;
+    mask[static_cast<size_t>(at / 64)] |= ones << low;
+    at += count;
+  }
+}
 inline bool GetBit(std::span<const uint64_t> mask, int bit) {
   return (mask[static_cast<size_t>(bit / 64)] >> (bit % 64) & 1) != 0;
 }

@@ -8,13 +8,23 @@ namespace nosa::kv {
 
 SlotArena::~SlotArena() { budget_->Release(in_use_ * frame_bytes_); }
 
+Status SlotArena::AddSlab(size_t frames) {
+  NOSA_ASSIGN_OR_RETURN(Buffer slab, backend_->Allocate(frames * frame_bytes_, backend_->shared_memory()));
+  for (size_t i = slab.size() / frame_bytes_; i-- > 0;) free_.push_back(slab.data() + i * frame_bytes_);
+  slabs_.push_back(std::move(slab));
+  return Status::Ok();
+}
+
+Status SlotArena::Reserve(size_t frames) {
+  const size_t have = in_use_ + free_.size();
+  return have >= frames ? Status::Ok() : AddSlab(frames - have);
+}
+
 std::byte* SlotArena::Allocate() {
   if (!budget_->TryCharge(frame_bytes_)) return nullptr;
   if (free_.empty()) {
-    Result<Buffer> slab = backend_->Allocate(FramesOfNextSlab() * frame_bytes_, backend_->shared_memory());
-    NOSA_CHECK(slab.ok(), "{}", slab.status().ToString());
-    for (size_t i = slab->size() / frame_bytes_; i-- > 0;) free_.push_back(slab->data() + i * frame_bytes_);
-    slabs_.push_back(std::move(slab).value());
+    const Status added = AddSlab(FramesOfNextSlab());
+    NOSA_CHECK(added.ok(), "{}", added.ToString());
   }
   std::byte* frame = free_.back();
   free_.pop_back();

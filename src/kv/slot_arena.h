@@ -20,6 +20,8 @@ class SlotArena {
   SlotArena(const SlotArena&) = delete;
   SlotArena& operator=(const SlotArena&) = delete;
 
+  // Memory for `frames` in all, those in use included, is there when this returns. It is not charged before it is used.
+  Status Reserve(size_t frames);
   // nullptr when the budget has no room for one more frame.
   std::byte* Allocate();
   // The frame's memory goes back to the system, so that whoever is given its budget can have it (pinned memory stays
@@ -29,6 +31,7 @@ class SlotArena {
 
  private:
   size_t FramesOfNextSlab() const;
+  Status AddSlab(size_t frames);
 
   size_t frame_bytes_;
   HostBudget* budget_;

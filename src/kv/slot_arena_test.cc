@@ -78,6 +78,20 @@ TEST_F(SlotArenaTest, DestructionReleasesTheBudget) {
 }
 
 // What is given back to the budget is taken by somebody else: the machine must have it back too.
+TEST_F(SlotArenaTest, ReservedFramesAreThereAndNotCharged) {
+  HostBudget budget(1 * kMiB);
+  SlotArena arena(4096, &budget, backend_.get());
+  ASSERT_TRUE(arena.Reserve(3).ok());
+  EXPECT_EQ(budget.used(), 0u);
+  std::byte* first = arena.Allocate();
+  ASSERT_TRUE(arena.Reserve(3).ok()) << "there already";
+  std::byte* second = arena.Allocate();
+  std::byte* third = arena.Allocate();
+  EXPECT_EQ(second, first + 4096);
+  EXPECT_EQ(third, second + 4096);
+  EXPECT_EQ(budget.used(), 3u * 4096);
+}
+
 TEST_F(SlotArenaTest, FreedFramesHoldNoMemory) {
   constexpr size_t kFrame = 64 * kKiB;
   HostBudget budget(kNoLimit);

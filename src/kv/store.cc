@@ -7,6 +7,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "kv/fetch.h"
+#include "ops/copy_blocks.h"
 
 namespace nosa::kv {
 namespace {
@@ -132,7 +133,11 @@ Result<SeqId> KvStore::Open(const SequenceNeeds& needs) {
   NOSA_RETURN_IF_ERROR(Admit(needs));
   Reserve(needs, 1);
   Result<Buffer> side = backend_->Allocate(needs.side_bytes, backend_->compute_memory());
-  const Status staging = side.ok() ? AddStaging() : side.status();
+  Status staging = side.status();
+  // Pinning memory takes longer than filling it: not while a prompt is read.
+  if (staging.ok() && copies_on_device())
+    staging = arena_->Reserve(static_cast<size_t>(reserved_pages_) * static_cast<size_t>(Lanes()));
+  if (staging.ok()) staging = AddStaging();
   if (!staging.ok()) {
     Reserve(needs, -1);
     return staging;
@@ -230,8 +235,30 @@ void KvStore::CommitAppend(SeqId seq) {
   const size_t full = static_cast<size_t>(sequence.length / options_.layout.block_size);
   if (sequence.pages.size() == full) return;
   // The rows were written by ops, and frames that make room may still be read by some.
-  backend_->Synchronize({});
+  if (!copies_on_device()) backend_->Synchronize({});
   while (sequence.pages.size() < full) Seal(sequence, seq);
+  if (!sealed_copies_.empty()) CopySealed();
+}
+
+void KvStore::CopySealed() {
+  CopyList& list = copy_lists_[next_list_];
+  next_list_ = (next_list_ + 1) % copy_lists_.size();
+  if (list.used) backend_->Wait(list.done);
+  constexpr size_t kHeader = 16;
+  const size_t bytes = sealed_copies_.size() * sizeof(ops::BlockCopy);
+  if (list.memory.size() < kHeader + bytes)
+    ops::Grow(*backend_, kHeader + 2 * bytes, backend_->shared_memory(), &list.memory);
+  auto* count = reinterpret_cast<int32_t*>(list.memory.data());
+  *count = static_cast<int32_t>(sealed_copies_.size());
+  std::memcpy(list.memory.data() + kHeader, sealed_copies_.data(), bytes);
+  ops::copy_blocks(*backend_, {},
+                   {.copies = reinterpret_cast<const ops::BlockCopy*>(list.memory.data() + kHeader),
+                    .count = count,
+                    .most = *count,
+                    .bytes = RoundUp(options_.layout.BlockBytes(), 16)});
+  list.done = backend_->Record({});
+  list.used = true;
+  sealed_copies_.clear();
 }
 
 void KvStore::Seal(Sequence& sequence, SeqId seq) {
@@ -279,7 +306,12 @@ void KvStore::FillLanes(PageId page, int staging) {
     LaneCache& cache = lanes_[static_cast<size_t>(lane)];
     const int slot = cache.Take(page, hint, [&](const LaneCache::Slot&) { return cold_ != nullptr; });
     NOSA_CHECK(slot >= 0 || cold_, "a block of an admitted sequence found no slot");
-    if (slot >= 0) std::memcpy(cache.at(slot).data, StagedBlock(staging, lane), options_.layout.BlockBytes());
+    if (slot < 0) continue;
+    if (copies_on_device()) {
+      sealed_copies_.push_back({StagedBlock(staging, lane), cache.at(slot).data});
+    } else {
+      std::memcpy(cache.at(slot).data, StagedBlock(staging, lane), options_.layout.BlockBytes());
+    }
   }
 }
 

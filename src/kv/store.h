@@ -1,6 +1,7 @@
 // The KV cache of every open sequence: which blocks exist, where they are, and under which budget.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -15,6 +16,7 @@
 #include "kv/host_budget.h"
 #include "kv/lane_cache.h"
 #include "kv/slot_arena.h"
+#include "ops/seats.h"
 
 namespace nosa::kv {
 
@@ -141,6 +143,7 @@ class KvStore {
 
   Sequence& At(SeqId seq) { return sequences_[static_cast<size_t>(seq.value)]; }
   const Sequence& At(SeqId seq) const { return sequences_[static_cast<size_t>(seq.value)]; }
+  bool copies_on_device() const { return !cold_ && backend_->shared_memory() != MemoryKind::kHost; }
   int Lanes() const { return options_.layout.lanes(); }
   uint64_t SlotBytesForAll(int64_t slots_per_lane) const;
   // Of a store without sequences: staging pages of one append, codec buffers.
@@ -163,6 +166,7 @@ class KvStore {
   void Unref(PageId page);
   void Seal(Sequence& sequence, SeqId seq);
   void FillLanes(PageId page, int staging);
+  void CopySealed();
   // The page's blocks in a staging page.
   Result<int> ReloadTail(PageId page);
   // Ends writes and tail reads; hands reads of slots to the active fetch.
@@ -179,6 +183,15 @@ class KvStore {
   std::unique_ptr<SlotArena> arena_;
   std::vector<LaneCache> lanes_;
   int64_t lane_quota_ = 0;
+  // On a device without a tier below, sealed blocks get to their slots on stream 0: the host waits for nothing.
+  struct CopyList {
+    Buffer memory;  // the count in its first 16 bytes, then ops::BlockCopy each
+    ops::Event done;
+    bool used = false;
+  };
+  std::vector<ops::BlockCopy> sealed_copies_;
+  std::array<CopyList, 2> copy_lists_;
+  size_t next_list_ = 0;
   std::vector<Buffer> staging_;
   std::vector<int> free_staging_;  // pages that may be taken
   std::vector<int> free_buffers_;  // places in staging_ without memory

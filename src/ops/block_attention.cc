@@ -13,6 +13,13 @@ void CheckTile(const BlockAttentionArgs& args, const AttentionTile& tile) {
              tile.k ? "v" : "k");
   NOSA_CHECK(tile.kv_head >= 0 && tile.kv_head < kv_heads, "a tile of KV head {}, there are {}", tile.kv_head,
              kv_heads);
+  if (!args.masks.empty()) {
+    NOSA_CHECK(tile.ref_begin >= 0 && tile.ref_count >= 0 && tile.ref_begin + tile.ref_count <= args.q.dim(0),
+               "a tile's rows are {} from {}, there are {}", tile.ref_count, tile.ref_begin, args.q.dim(0));
+    NOSA_CHECK(tile.first_pos % args.block_size == 0 && tile.first_pos / args.block_size < 64 * args.mask_words,
+               "a tile from position {} is no block of masks of {} words", tile.first_pos, args.mask_words);
+    return;
+  }
   NOSA_CHECK(tile.ref_begin >= 0 && tile.ref_count >= 0 &&
                  static_cast<size_t>(tile.ref_begin) + static_cast<size_t>(tile.ref_count) <= args.refs.size(),
              "a tile's refs are {} from {}, there are {}", tile.ref_count, tile.ref_begin, args.refs.size());
@@ -20,6 +27,7 @@ void CheckTile(const BlockAttentionArgs& args, const AttentionTile& tile) {
 
 // Groups run side by side, so a state of two groups would be a race.
 [[maybe_unused]] void CheckOwners(const BlockAttentionArgs& args) {
+  if (!args.masks.empty()) return;  // they may lie where the host cannot read them
   std::vector<size_t> owner(static_cast<size_t>(args.states.count), args.groups.size());
   for (size_t group = 0; group + 1 < args.groups.size(); ++group) {
     for (int32_t t = args.groups[group]; t < args.groups[group + 1]; ++t) {
@@ -57,6 +65,13 @@ void Check(const BlockAttentionArgs& args) {
     NOSA_CHECK(args.groups[i] <= args.groups[i + 1], "group {} begins at tile {}, the next at {}", i, args.groups[i],
                args.groups[i + 1]);
   }
+  if (!args.masks.empty()) {
+    const int64_t states = rows * (heads / args.states.heads);
+    NOSA_CHECK(args.mask_words > 0 && static_cast<int64_t>(args.masks.size()) >= states * args.mask_words,
+               "expected {} masks of {} words, found {} words", states, args.mask_words, args.masks.size());
+    NOSA_CHECK(args.states.count >= states, "expected a state for each of {} masks, found {}", states,
+               args.states.count);
+  }
   for (const AttentionTile& tile : args.tiles) CheckTile(args, tile);
   for (const BlockAttentionArgs::Ref& ref : args.refs) {
     NOSA_CHECK(ref.row >= 0 && ref.row < rows, "a ref to row {} of {}", ref.row, rows);
@@ -68,6 +83,7 @@ void Check(const BlockAttentionArgs& args) {
 #endif
 }
 
+// With masks: as if every row of a tile's range read it.
 OpCost Cost(const BlockAttentionArgs& args) {
   const double width = static_cast<double>(args.q.dim(2)) + args.states.v_dim;
   OpCost cost;

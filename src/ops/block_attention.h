@@ -16,7 +16,7 @@ struct AttentionTile {
   int32_t kv_head = 0;
   int32_t first_pos = 0;  // position of the block's first token
   int32_t tokens = 0;     // filled tokens of the block
-  int32_t ref_begin = 0;  // its queries are refs[ref_begin .. ref_begin + ref_count)
+  int32_t ref_begin = 0;  // its queries are refs[ref_begin .. ref_begin + ref_count); with masks, rows of that range
   int32_t ref_count = 0;
 };
 
@@ -43,6 +43,25 @@ struct BlockAttentionArgs {
   DType dtype = DType::kF32;  // of k and v: f32 or bf16
   int block_size = 0;         // rows of k and v, tokens
   float scale = 1.0f;
+  // Instead of refs, a bit for every row, KV head and block, which is less to build and to send where many rows read
+  // many blocks: row r reads a tile of its range when bit first_pos / block_size of masks[r, kv_head] is set, into state
+  // r * G + kv_head.
+  std::span<const uint64_t> masks = {};  // [R, G, mask_words]; empty: refs say who reads what
+  int mask_words = 0;
 };
+
+// Reader i of a tile; false when its row's mask leaves the tile out.
+inline bool ReaderOf(const BlockAttentionArgs& args, const AttentionTile& tile, int32_t i,
+                     BlockAttentionArgs::Ref* reader) {
+  if (args.masks.empty()) {
+    *reader = args.refs[static_cast<size_t>(tile.ref_begin + i)];
+    return true;
+  }
+  const auto kv_heads = static_cast<int32_t>(args.q.dim(1) / args.states.heads);
+  const int32_t row = tile.ref_begin + i, state = row * kv_heads + tile.kv_head, block = tile.first_pos / args.block_size;
+  *reader = {row, state};
+  const auto word = static_cast<size_t>(state) * static_cast<size_t>(args.mask_words) + static_cast<size_t>(block / 64);
+  return (args.masks[word] >> (block % 64) & 1) != 0;
+}
 
 }  // namespace nosa::ops

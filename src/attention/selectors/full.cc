@@ -17,7 +17,7 @@ class FullSelector final : public BlockSelector {
     for (int r = 0; r < selection->rows(); ++r) {
       const int blocks = VisibleBlocks(config_, input.positions[static_cast<size_t>(r)]);
       for (int g = 0; g < selection->kv_heads(); ++g) {
-        for (int b = 0; b < blocks; ++b) SetBit(selection->Mask(r, g), b);
+        SetBits(selection->Mask(r, g), 0, blocks);
       }
     }
   }

@@ -230,7 +230,8 @@ void RunTile(const ops::BlockAttentionArgs& args, const ops::AttentionTile& tile
   Batch batch;
   bool prepared = false;
   for (int32_t i = 0; i < tile.ref_count; ++i) {
-    const auto& ref = args.refs[static_cast<size_t>(tile.ref_begin + i)];
+    ops::BlockAttentionArgs::Ref ref;
+    if (!ops::ReaderOf(args, tile, i, &ref)) continue;
     const int32_t visible = HWY_MIN(tile.tokens, args.positions[static_cast<size_t>(ref.row)] - tile.first_pos + 1);
     if (visible <= 0) continue;
     if (!prepared) block = Prepare<T>(args, tile, scratch);

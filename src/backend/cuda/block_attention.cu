@@ -74,8 +74,11 @@ __global__ void AttendAny(AttentionPlan plan) {
     const ops::AttentionTile tile = plan.tiles[t];
     const int64_t pairs = static_cast<int64_t>(tile.ref_count) * heads;
     for (int64_t pair = warp; pair < pairs; pair += warps) {
-      const ops::BlockAttentionArgs::Ref ref = plan.refs[tile.ref_begin + pair / heads];
+      const int nth = tile.ref_begin + static_cast<int>(pair / heads);
+      const ops::BlockAttentionArgs::Ref ref =
+          plan.masks == nullptr ? plan.refs[nth] : ops::BlockAttentionArgs::Ref{nth, plan.StateOf(tile.kv_head, nth)};
       if (static_cast<unsigned>(ref.row) % slices != slice) continue;
+      if (plan.masks != nullptr && !plan.Reads(tile, ref.row)) continue;
       const int head = static_cast<int>(pair % heads);
       const int visible = min(tile.tokens, plan.positions[ref.row] - tile.first_pos + 1);
       if (visible <= 0) continue;
@@ -108,7 +111,9 @@ void LaunchAny(Context& context, ops::Stream stream, const AttentionPlan& plan, 
 
 // Refs that tiles have, of which a call may bring more. Tiles read in place may lie where the host cannot read them.
 int RefsOf(const ops::BlockAttentionArgs& args, const AttentionPlan& plan) {
-  if (plan.tiles == args.tiles.data()) return static_cast<int>(args.refs.size());
+  if (plan.tiles == args.tiles.data()) {
+    return args.masks.empty() ? static_cast<int>(args.refs.size()) : plan.rows * plan.tile_count;
+  }
   int refs = 0;
   for (const ops::AttentionTile& tile : args.tiles) refs += tile.ref_count;
   return refs;
@@ -117,18 +122,20 @@ int RefsOf(const ops::BlockAttentionArgs& args, const AttentionPlan& plan) {
 }  // namespace
 
 void block_attention(ops::Backend& backend, ops::Stream stream, const ops::BlockAttentionArgs& args) {
-  if (args.groups.size() < 2 || args.tiles.empty() || args.refs.empty()) return;
+  if (args.groups.size() < 2 || args.tiles.empty() || (args.refs.empty() && args.masks.empty())) return;
   Context& context = ContextOf(backend);
   AttentionPlan plan = {.q = args.q.row<float>(0),
                         .q_stride = args.q.row_stride(),
                         .positions = context.Stage(args.positions, stream),
                         .tiles = context.Stage(args.tiles, stream),
-                        .refs = context.Stage(args.refs, stream),
+                        .refs = args.masks.empty() ? context.Stage(args.refs, stream) : nullptr,
+                        .masks = context.Stage(args.masks, stream),
                         .groups = context.Stage(args.groups, stream),
                         .states = args.states,
                         .k_dim = static_cast<int>(args.q.dim(2)),
                         .rows = static_cast<int>(args.q.rows()),
                         .block_size = args.block_size,
+                        .mask_words = args.mask_words,
                         .scale = args.scale,
                         .group_count = static_cast<int>(args.groups.size()) - 1,
                         .tile_count = static_cast<int>(args.tiles.size()),

@@ -14,7 +14,10 @@ namespace {
 
 // bf16 terms that stand for a query and for a weight. One term of q turns a logit by 2^-9 of sum |q k| scale, two by
 // 2^-17; one term of the weights turns the output by 2^-9 of the values.
-constexpr int kQueryTerms = 2, kWeightTerms = 1;
+#ifndef NOSA_CUDA_QUERY_TERMS  // for benchmarks: what the second term costs
+#define NOSA_CUDA_QUERY_TERMS 2
+#endif
+constexpr int kQueryTerms = NOSA_CUDA_QUERY_TERMS, kWeightTerms = 1;
 
 constexpr int kThreads = 128, kWarps = kThreads / kWarpSize;
 constexpr int kTokens = 64;  // of a block, those it does not have are zeros

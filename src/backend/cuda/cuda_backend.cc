@@ -148,13 +148,17 @@ class CudaBackend final : public ops::Backend, public Context {
   }
   ops::Event Record(ops::Stream stream) override;
   bool Done(ops::Event event) override {
+    if (WaitedForStale(event)) return true;
     const cudaError_t state = cudaEventQuery(EventOf(event));
     if (state == cudaErrorNotReady) return false;
     NOSA_CUDA_CHECK(state);
     return true;
   }
-  void Wait(ops::Event event) override { NOSA_CUDA_CHECK(cudaEventSynchronize(EventOf(event))); }
+  void Wait(ops::Event event) override {
+    if (!WaitedForStale(event)) NOSA_CUDA_CHECK(cudaEventSynchronize(EventOf(event)));
+  }
   void WaitOn(ops::Stream stream, ops::Event event) override {
+    if (WaitedForStale(event)) return;
     NOSA_CUDA_CHECK(cudaStreamWaitEvent(this->stream(stream), EventOf(event)));
   }
   void AfterOp(std::string_view op, ops::Stream stream) override {
@@ -205,6 +209,14 @@ class CudaBackend final : public ops::Backend, public Context {
   };
 
   cudaEvent_t EventOf(ops::Event event) const { return events_[event.value % events_.size()]; }
+  // An event whose place in the ring another has taken, perhaps one of a recorded graph: long past, but to be sure all
+  // work is waited for.
+  bool WaitedForStale(ops::Event event) {
+    if (next_event_ - event.value <= events_.size()) return false;
+    NOSA_CHECK(!recording_, "an event of long ago while a graph is recorded");
+    NOSA_CUDA_CHECK(cudaDeviceSynchronize());
+    return true;
+  }
   const void* StageLarge(const void* data, size_t bytes, Lane& lane);
   bool Fits(uint64_t bytes) const { return bytes <= memory_.limit_bytes - memory_.used_bytes; }
   Result<Buffer> AllocatePinned(size_t bytes);

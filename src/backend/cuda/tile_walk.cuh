@@ -33,8 +33,8 @@ struct TileWalk {
     for (int t = first + thread; t < last; t += kThreads) {
       const int32_t begin = plan.tiles[t].ref_begin, count = plan.tiles[t].ref_count;
       if (count == 0) continue;
-      least = min(least, plan.refs[begin].row);
-      most = max(most, plan.refs[begin + count - 1].row);
+      least = min(least, plan.masks != nullptr ? begin : plan.refs[begin].row);
+      most = max(most, plan.masks != nullptr ? begin + count - 1 : plan.refs[begin + count - 1].row);
     }
     least = __reduce_min_sync(0xffffffffu, least);
     most = __reduce_max_sync(0xffffffffu, most);
@@ -70,14 +70,29 @@ struct TileWalk {
     if (thread < count) {
       const ops::AttentionTile tile = plan.tiles[first + thread];
       tiles[thread] = {tile.k, tile.v, tile.s, tile.kv_head, tile.first_pos, tile.tokens, 0};
-      const int begin = FirstRef(plan.refs + tile.ref_begin, tile.ref_count, row0);
-      ref_begin[thread] = tile.ref_begin + begin;
-      ref_count[thread] = tile.ref_count - begin;
+      if (plan.masks != nullptr) {
+        ref_begin[thread] = tile.ref_begin;
+        ref_count[thread] = tile.ref_count;
+      } else {
+        const int begin = FirstRef(plan.refs + tile.ref_begin, tile.ref_count, row0);
+        ref_begin[thread] = tile.ref_begin + begin;
+        ref_count[thread] = tile.ref_count - begin;
+      }
     }
     for (int i = thread; i < count * rows; i += kThreads) states[i] = -1;
     if (thread < kThreads / 32) useful[thread] = 0;
     __syncthreads();
-    for (int i = thread; i < count * rows; i += kThreads) {
+    for (int i = thread; plan.masks != nullptr && i < count * rows; i += kThreads) {
+      const int t = i / rows, slot = i % rows, row = row0 + slot;
+      if (static_cast<unsigned>(row - ref_begin[t]) >= static_cast<unsigned>(ref_count[t]) ||
+          min(tiles[t].tokens, positions[slot] - tiles[t].first_pos + 1) <= 0)
+        continue;
+      const int state = plan.StateOf(tiles[t].kv_head, row), block = tiles[t].first_pos / plan.block_size;
+      if ((plan.masks[static_cast<int64_t>(state) * plan.mask_words + block / 64] >> (block % 64) & 1) == 0) continue;
+      states[i] = state;
+      atomicOr(&useful[t / 32], 1u << (t % 32));
+    }
+    for (int i = thread; plan.masks == nullptr && i < count * rows; i += kThreads) {
       const int t = i / rows, nth = i % rows;
       if (nth >= ref_count[t]) continue;
       const ops::BlockAttentionArgs::Ref ref = plan.refs[ref_begin[t] + nth];

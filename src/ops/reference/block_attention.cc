@@ -62,7 +62,8 @@ void block_attention(Backend&, Stream, const BlockAttentionArgs& args) {
   const int64_t group = args.states.heads, dim = args.q.dim(2);
   for (const AttentionTile& tile : args.tiles) {
     for (int32_t i = 0; i < tile.ref_count; ++i) {
-      const BlockAttentionArgs::Ref& ref = args.refs[static_cast<size_t>(tile.ref_begin + i)];
+      BlockAttentionArgs::Ref ref;
+      if (!ReaderOf(args, tile, i, &ref)) continue;
       const int32_t visible = std::min(tile.tokens, args.positions[static_cast<size_t>(ref.row)] - tile.first_pos + 1);
       if (visible <= 0) continue;
       for (int64_t h = 0; h < group; ++h) {

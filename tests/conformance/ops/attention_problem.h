@@ -83,6 +83,8 @@ class AttentionProblem {
     int refs_per_tile = 1 << 20;
     bool group_per_row = false;    // else a group per KV head
     bool state_per_block = false;  // else a state per row and KV head
+    bool some = false;             // rows read some of the blocks, else all
+    bool masks = false;            // who reads what is said by masks, else by refs
   };
 
   explicit AttentionProblem(const AttentionShape& shape)
@@ -114,6 +116,8 @@ class AttentionProblem {
     std::vector<AttentionTile> tiles;
     std::vector<BlockAttentionArgs::Ref> refs;
     std::vector<int32_t> groups = {0};
+    const int words = shape_.blocks() / 64 + 2;  // more than the blocks need
+    std::vector<uint64_t> masks(cut.masks ? static_cast<size_t>(shape_.rows * shape_.kv_heads * words) : 0);
     for (int32_t g = 0; g < shape_.kv_heads; ++g) {
       const int32_t step = cut.group_per_row ? 1 : shape_.rows;
       for (int32_t row = 0; row < shape_.rows; row += step) {
@@ -121,8 +125,15 @@ class AttentionProblem {
         groups.push_back(static_cast<int32_t>(tiles.size()));
       }
     }
+    for (int32_t i = 0; cut.masks && i < shape_.rows * shape_.kv_heads; ++i) {
+      for (int32_t b = 0; b < shape_.blocks(); ++b) {
+        if (Reads(cut, i / shape_.kv_heads, i % shape_.kv_heads, b))
+          masks[static_cast<size_t>(i * words + b / 64)] |= uint64_t{1} << (b % 64);
+      }
+    }
     block_attention(backend, {},
-                    {q_.view, positions_, tiles, refs, groups, states, shape_.dtype, shape_.block, Scale()});
+                    {q_.view, positions_, tiles, refs, groups, states, shape_.dtype, shape_.block, Scale(), masks,
+                     cut.masks ? words : 0});
   }
 
   TestVector<float> Merge(Backend& backend, const Cut& cut, PartialStates states) {
@@ -154,6 +165,10 @@ class AttentionProblem {
  private:
   float Scale() const { return 1.0f / std::sqrt(static_cast<float>(shape_.k_dim)); }
 
+  static bool Reads(const Cut& cut, int32_t row, int32_t g, int32_t b) {
+    return !cut.some || (row * 7 + g * 3 + b * 5) % 4 != 0;
+  }
+
   void AddTiles(const Cut& cut, int32_t g, int32_t b, int32_t row_begin, int32_t row_end,
                 std::vector<AttentionTile>& tiles, std::vector<BlockAttentionArgs::Ref>& refs) const {
     const int64_t at = static_cast<int64_t>(g) * shape_.blocks() + b;
@@ -167,8 +182,17 @@ class AttentionProblem {
                        0};
     for (int32_t row = row_begin; row < row_end;) {
       tile.ref_begin = static_cast<int32_t>(refs.size());
-      tile.ref_count = std::min(cut.refs_per_tile, row_end - row);
-      for (int32_t i = 0; i < tile.ref_count; ++i, ++row) refs.push_back({row, State(cut, row, g, b)});
+      const int32_t count = std::min(cut.refs_per_tile, row_end - row);
+      if (cut.masks) {
+        tile.ref_begin = row;
+        tile.ref_count = count;
+        row += count;
+      } else {
+        for (const int32_t end = row + count; row < end; ++row) {
+          if (Reads(cut, row, g, b)) refs.push_back({row, State(cut, row, g, b)});
+        }
+        tile.ref_count = static_cast<int32_t>(refs.size()) - tile.ref_begin;
+      }
       tiles.push_back(tile);
     }
   }

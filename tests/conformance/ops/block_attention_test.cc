@@ -77,6 +77,31 @@ TEST(block_attention, BitsDoNotDependOnTilesGroupsOrThreads) {
   }
 }
 
+// Masks that say what refs say give the same bits, in tiles of all rows and of some.
+TEST(block_attention, MasksAreRefs) {
+  for (AttentionShape shape : AttentionShapes()) {
+    shape.rows = shape.block == 64 && shape.tokens == 224 ? 130 : 17;
+    AttentionProblem problem(shape);
+    for (const std::vector<BackendCase>& family : BackendFamilies()) {
+      for (const bool some : {false, true}) {
+        OwnedStates expected = problem.MakeStates({});
+        problem.Attend(*family[0].make(), {.some = some}, expected.view);
+        for (const Cut& cut : {Cut{.some = some, .masks = true}, Cut{.refs_per_tile = 5, .some = some, .masks = true},
+                               Cut{.group_per_row = true, .some = some, .masks = true}}) {
+          for (const BackendCase& backend : family) {
+            SCOPED_TRACE(fmt::format("{} rows a tile, {}, {}", cut.refs_per_tile, backend.name, shape.Name()));
+            OwnedStates found = problem.MakeStates(cut);
+            problem.Attend(*backend.make(), cut, found.view);
+            ASSERT_TRUE(SameBits(expected.m, found.m));
+            ASSERT_TRUE(SameBits(expected.l, found.l));
+            ASSERT_TRUE(SameBits(expected.acc, found.acc));
+          }
+        }
+      }
+    }
+  }
+}
+
 TEST(block_attention, NothingToDoLeavesStatesAlone) {
   for (const BackendCase& backend : BackendCases()) {
     RandomTensor q(DType::kF32, {1, 4, 8}, 1), block(DType::kF32, {16, 8}, 2);

@@ -1,0 +1,32 @@
+// nosa bench ops on a device: what a prompt's chunk is made of, at the sizes of the 8B shape.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "apps/bench.h"
+#include "ops/backend.h"
+
+namespace nosa::apps {
+
+struct DeviceOpSizes {
+  int context = 32768;
+  int rows = 2048;       // of a chunk, at the end of the context
+  int scored_rows = 512; // of a call of window_scores, as selectors make it
+  int heads = 32, kv_heads = 2, dim = 128, block = 64;
+  int hidden = 4096, inner = 14336;
+  int selected = 64;  // blocks of a query
+  int repeats = 9;
+};
+
+struct DeviceOpRow {
+  std::string name;
+  Spread seconds;  // of one call, of many in a row
+  double bytes = 0, flops = 0;
+};
+
+// Fails when the result of an attention differs from its twin's: nothing wrong is timed.
+Result<std::vector<DeviceOpRow>> BenchDeviceOps(ops::Backend& backend, const DeviceOpSizes& sizes);
+Status ReportDeviceOps(const ops::Backend& backend, const std::vector<DeviceOpRow>& rows, bool json);
+
+}  // namespace nosa::apps

@@ -1,0 +1,30 @@
+// That the measured calls keep their contracts and agree with their twins, at sizes a processor can do.
+#include "apps/bench_device_ops.h"
+
+#include <gtest/gtest.h>
+
+#include "backend/cpu/cpu_backend.h"
+
+namespace nosa::apps {
+namespace {
+
+TEST(BenchDeviceOps, MeasuresWhatTheTwinConfirms) {
+  const auto backend = cpu::MakeCpuBackend(1);
+  const auto rows = BenchDeviceOps(*backend, {.context = 2048,
+                                              .rows = 64,
+                                              .scored_rows = 16,
+                                              .heads = 4,
+                                              .kv_heads = 2,
+                                              .dim = 32,
+                                              .block = 16,
+                                              .hidden = 64,
+                                              .inner = 96,
+                                              .selected = 24,
+                                              .repeats = 1});
+  ASSERT_TRUE(rows.ok()) << rows.status().ToString();
+  EXPECT_EQ(rows->size(), 7u);
+  EXPECT_GT(rows->at(0).flops, 3 * rows->at(1).flops) << "all of 128 blocks against 24";
+}
+
+}  // namespace
+}  // namespace nosa::apps
