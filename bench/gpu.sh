@@ -57,4 +57,11 @@ fi
 if wants prefill; then
   $nosa bench prefill --json --quiet --backend cuda --model random:8b --context 8192,16384,32768 > "$out/gpu-prefill.json"
 fi
+
+if wants prefill && python3 -c 'import torch' 2> /dev/null; then
+  python3 bench/sdpa_reference.py > "$out/gpu-sdpa-reference.json"
+fi
+if wants prefill; then
+  $nosa bench ops --json --backend cuda > "$out/gpu-ops.json"
+fi
 ls "$out"/gpu-*.json

@@ -93,6 +93,7 @@ __global__ void AssignSlots(const ops::AssignSlotsArgs args, const int32_t* posi
       const int32_t mine = age[slot];
       if (mine == INT32_MAX) continue;
       int rank = 0;
+#pragma unroll 4
       for (int other = 0; other < slots; ++other) {
         rank += age[other] < mine || (age[other] == mine && other < slot) ? 1 : 0;
       }
@@ -134,7 +135,8 @@ void assign_slots(ops::Backend& backend, ops::Stream stream, const ops::AssignSl
   Context& context = ContextOf(backend);
   const int most = std::max(args.lanes.slots, args.selection.width);
   const int threads = std::min(kMostThreads, (most + 31) / 32 * 32);
-  const size_t shared = (4 * static_cast<size_t>(args.selection.width) + static_cast<size_t>(args.lanes.slots)) * 4;
+  // Ages are read four at a time, so there are three more than slots.
+  const size_t shared = (4 * static_cast<size_t>(args.selection.width) + static_cast<size_t>(args.lanes.slots) + 3) * 4;
   AllowShared(reinterpret_cast<const void*>(&AssignSlots), shared);
   AssignSlots<<<static_cast<unsigned>(lanes), static_cast<unsigned>(threads), shared, context.stream(stream)>>>(
       args, context.Stage(args.positions, stream), ops::SplitsOf(args.selection.width));
