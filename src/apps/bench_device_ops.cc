@@ -189,7 +189,8 @@ Status DeviceBench::Attention(bool sparse) {
   NOSA_ASSIGN_OR_RETURN(const Buffer l, ToHost(partial.l + last, count * 4));
   NOSA_ASSIGN_OR_RETURN(const Buffer acc,
                         ToHost(partial.acc + last * sizes_.dim, count * static_cast<size_t>(sizes_.dim) * 4));
-  NOSA_RETURN_IF_ERROR(CompareLastRow(args, q, cache.data(), cache_there.data(), masks, l.as<float>(), acc.as<float>()));
+  NOSA_RETURN_IF_ERROR(
+      CompareLastRow(args, q, cache.data(), cache_there.data(), masks, l.as<float>(), acc.as<float>()));
 
   // What is asked for: visible tokens of the blocks that are read.
   double tokens = 0;
@@ -243,7 +244,8 @@ Status DeviceBench::TopK(MemoryKind kind, std::string_view where) {
   NOSA_ASSIGN_OR_RETURN(const Buffer clear, backend_.Allocate(bytes, backend_.compute_memory()));
   std::vector<ops::TopkBlocksArgs::Row> table;
   for (int r = 0; r < rows; ++r)
-    table.push_back({scores_there.as<float>() + int64_t{r} * blocks(), masks.as<uint64_t>() + int64_t{r} * words(), blocks()});
+    table.push_back(
+        {scores_there.as<float>() + int64_t{r} * blocks(), masks.as<uint64_t>() + int64_t{r} * words(), blocks()});
   const ops::TopkBlocksArgs args = {.rows = table, .k = sizes_.selected};
   return Time(fmt::format("topk_blocks, {} rows, {} of {}, {}", rows, sizes_.selected, blocks(), where),
               ops::Cost(args).bytes, 0, [&] {

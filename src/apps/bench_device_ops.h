@@ -11,8 +11,8 @@ namespace nosa::apps {
 
 struct DeviceOpSizes {
   int context = 32768;
-  int rows = 2048;       // of a chunk, at the end of the context
-  int scored_rows = 512; // of a call of window_scores, as selectors make it
+  int rows = 2048;        // of a chunk, at the end of the context
+  int scored_rows = 512;  // of a call of window_scores, as selectors make it
   int heads = 32, kv_heads = 2, dim = 128, block = 64;
   int hidden = 4096, inner = 14336;
   int selected = 64;  // blocks of a query

@@ -53,7 +53,8 @@ void AddCommonFlags(Command& command, CommonFlags* flags, const CommonFlagSet& w
                    "which blocks are read; auto: nosa if the checkpoint has its weights, else full");
     command.Choice("--prefill", &flags->prefill, {"sparse", "dense"},
                    "whether prompts are read with selected or all blocks");
-    command.Int("--prefill-chunk", &flags->prefill_chunk, 1, "tokens of a prompt read at once (default: 512, on a GPU 2048)");
+    command.Int("--prefill-chunk", &flags->prefill_chunk, 1,
+                "tokens of a prompt read at once (default: 512, on a GPU 2048)");
   }
   if (which.backend) {
     command.Int("--threads", &flags->threads, 0, "threads; 0: as many as there are processors");

@@ -84,8 +84,9 @@ uint64_t Attention(const Sizes& s) {
   const uint64_t masks =
       slots * (RoundUp(s.blocks, 64) / 8) * (1 + U(s.attention.layers));  // with those kept for a trace
   // A device reads masks instead of refs beyond the most parts: two of them, which grow by doubling.
-  const uint64_t refs = (s.on_device ? std::min<uint64_t>(U(attention::kMostParts), slots * s.blocks) : slots * s.blocks) *
-                        sizeof(ops::BlockAttentionArgs::Ref);
+  const uint64_t refs =
+      (s.on_device ? std::min<uint64_t>(U(attention::kMostParts), slots * s.blocks) : slots * s.blocks) *
+      sizeof(ops::BlockAttentionArgs::Ref);
   const uint64_t shared_masks = s.on_device ? 4 * slots * (RoundUp(s.blocks, 64) / 8) : 0;
   const uint64_t readers = s.kv_heads() * s.all_blocks *
                            (sizeof(attention::Reader) + sizeof(ops::AttentionTile) + sizeof(kv::BlockWant) + 32);

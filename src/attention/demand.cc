@@ -39,9 +39,7 @@ void AddMaskedReaders(const Selection& selection, const Segment& segment, int se
     const std::span<const uint64_t> mask = selection.Mask(r, g);
     for (size_t w = 0; w < mask.size(); ++w) (*any)[w] |= mask[w];
   }
-  ForEachBit(*any, [&](int b) {
-    demand->readers.push_back({g, segment_index, b, segment.row_begin, segment.rows});
-  });
+  ForEachBit(*any, [&](int b) { demand->readers.push_back({g, segment_index, b, segment.row_begin, segment.rows}); });
 }
 
 }  // namespace

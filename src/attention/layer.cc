@@ -308,13 +308,13 @@ void AttentionRunner::StageBlocks(std::span<ops::AttentionTile> tiles) {
 // their order, so that running states meet their blocks ascending.
 void AttentionRunner::RunTiles(const AttentionBatch& batch, ConstTensorView q) {
   const bool stage = backend_->shared_memory() != backend_->compute_memory();
-  const size_t most =
-      stage ? std::max<size_t>(1, kPieceBytes / RoundUp(store_->layout().BlockBytes(), kStagedAlignment))
-            : tiles_.size();
+  const size_t most = stage
+                          ? std::max<size_t>(1, kPieceBytes / RoundUp(store_->layout().BlockBytes(), kStagedAlignment))
+                          : tiles_.size();
   const std::span<const uint64_t> masks =
-      demand_.masked ? std::span<const uint64_t>(masks_on_device_.as<uint64_t>(),
-                                                 Selection::Words(selection_.rows(), selection_.kv_heads(),
-                                                                  selection_.words() * 64))
+      demand_.masked ? std::span<const uint64_t>(
+                           masks_on_device_.as<uint64_t>(),
+                           Selection::Words(selection_.rows(), selection_.kv_heads(), selection_.words() * 64))
                      : std::span<const uint64_t>();
   for (size_t begin = 0; begin < tiles_.size(); begin += most) {
     piece_.assign(tiles_.begin() + static_cast<std::ptrdiff_t>(begin),

@@ -133,7 +133,7 @@ class AttentionRunner final : public AttentionLayer {
   // Copies of blocks that do not lie in compute memory, in pieces that are used in turn: some are read while others are
   // filled, on a stream of its own.
   struct StagedPiece {
-    Buffer blocks, list;        // list: the count in its first 16 bytes, then ops::BlockCopy each
+    Buffer blocks, list;  // list: the count in its first 16 bytes, then ops::BlockCopy each
     ops::Event filled, read;
     bool used = false;
   };

@@ -44,8 +44,8 @@ struct BlockAttentionArgs {
   int block_size = 0;         // rows of k and v, tokens
   float scale = 1.0f;
   // Instead of refs, a bit for every row, KV head and block, which is less to build and to send where many rows read
-  // many blocks: row r reads a tile of its range when bit first_pos / block_size of masks[r, kv_head] is set, into state
-  // r * G + kv_head.
+  // many blocks: row r reads a tile of its range when bit first_pos / block_size of masks[r, kv_head] is set, into
+  // state r * G + kv_head.
   std::span<const uint64_t> masks = {};  // [R, G, mask_words]; empty: refs say who reads what
   int mask_words = 0;
 };
@@ -58,7 +58,8 @@ inline bool ReaderOf(const BlockAttentionArgs& args, const AttentionTile& tile, 
     return true;
   }
   const auto kv_heads = static_cast<int32_t>(args.q.dim(1) / args.states.heads);
-  const int32_t row = tile.ref_begin + i, state = row * kv_heads + tile.kv_head, block = tile.first_pos / args.block_size;
+  const int32_t row = tile.ref_begin + i, state = row * kv_heads + tile.kv_head,
+                block = tile.first_pos / args.block_size;
   *reader = {row, state};
   const auto word = static_cast<size_t>(state) * static_cast<size_t>(args.mask_words) + static_cast<size_t>(block / 64);
   return (args.masks[word] >> (block % 64) & 1) != 0;

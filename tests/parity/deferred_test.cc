@@ -18,11 +18,12 @@ struct Setting {
   std::string tier = "";  // empty: all in RAM
   double slack = 1;       // times the smallest budget
   bool faulty = false;
+  int chunk = 512;  // with more rows at once than parts are kept for, a device reads masks
 };
 
 std::string Name(const Setting& s) {
-  return fmt::format("{} {} {} {} {} {}", s.attention, DTypeName(s.dtype), s.dense_prefill ? "dense" : "sparse",
-                     s.tier.empty() ? "RAM" : s.tier, s.slack, s.faulty ? "faulty" : "");
+  return fmt::format("{} {} {} {} {} {} {}", s.attention, DTypeName(s.dtype), s.dense_prefill ? "dense" : "sparse",
+                     s.tier.empty() ? "RAM" : s.tier, s.slack, s.faulty ? "faulty" : "", s.chunk);
 }
 
 constexpr int kTokens = 2200;
@@ -33,6 +34,7 @@ Rig Make(const std::string& backend, const Setting& setting, uint64_t budget = k
   options.load.dtype = setting.dtype;
   options.engine.attention = {.selector = setting.attention, .dense_prefill = setting.dense_prefill};
   options.engine.host_budget_bytes = budget;
+  options.engine.prefill_chunk = setting.chunk;
   if (!setting.tier.empty()) options.engine.cold = Cold(setting.tier);
   if (setting.faulty) {
     options.engine.cold = std::make_unique<kv::FaultyTier>(
@@ -83,6 +85,10 @@ TEST(Deferred, SameBitsAsTheCpu) {
       {.attention = "full", .tier = "disk", .slack = 1.5},
       {.dense_prefill = true, .tier = "memory", .slack = 1.3},
       {.attention = "dma"},
+      {.chunk = 1536},
+      {.dense_prefill = true, .chunk = 1536},
+      {.attention = "full", .dtype = DType::kF32, .chunk = 1024},
+      {.tier = "memory", .slack = 1.3, .chunk = 1536},
       {.tier = "memory", .slack = 1.2, .faulty = true},
   };
   for (const Setting& setting : settings) {
@@ -96,11 +102,13 @@ TEST(Deferred, SameBitsAsTheCpu) {
 }
 
 // Sequences that come and go share every buffer of the engine.
-TEST(Deferred, CompanyAndTracesAsOnTheCpu) {
+class DeferredCompany : public testing::TestWithParam<bool> {};
+INSTANTIATE_TEST_SUITE_P(Tiers, DeferredCompany, testing::Bool());
+TEST_P(DeferredCompany, AndTracesAsOnTheCpu) {
   std::vector<std::vector<uint64_t>> prints;
   std::vector<std::vector<std::vector<float>>> logits;
   for (const std::string backend : {"cpu", "deferred"}) {
-    const Setting setting = {.tier = "memory", .slack = 3};
+    const Setting setting = GetParam() ? Setting{.tier = "memory", .slack = 3} : Setting{.chunk = 1024};
     const Rig rig = Make(backend, setting, Budget(backend, setting));
     std::vector<RequestId> ids;
     std::vector<Event> events;
