@@ -141,6 +141,9 @@ io::OrderedJson RowJson(const DecodeRow& row) {
 Status BenchDecode(const DecodeFlags& flags) {
   NOSA_ASSIGN_OR_RETURN(const std::unique_ptr<Session> session, OpenSession(flags.common));
   for (const int context : flags.contexts) NOSA_RETURN_IF_ERROR(CheckContext(*session, context));
+  if (!session->backend->records_graphs() && (flags.batches.size() != 1 || flags.batch() < 1)) {
+    return InvalidArgument("--batch takes one number from 1 on, unless steps run on a GPU");
+  }
   if (session->backend->records_graphs()) {
     StepBenchFlags steps = flags.steps;
     steps.contexts = flags.contexts;

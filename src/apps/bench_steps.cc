@@ -106,7 +106,8 @@ class Pool {
   void Fill(ops::Backend& backend, const Buffer& chunk, const Buffer& pattern) const {
     const size_t piece = pattern.size() / 2, pieces = CeilDiv(chunk.size(), piece);
     // The same bytes at the same place of every pool: what is computed from them can be compared.
-    const auto shift = [&](size_t i) { return (chunks_.size() * pieces + i) * 4096 % piece; };
+    const size_t before = chunks_.size() * (frames_per_chunk_ * frame_bytes_ / piece);
+    const auto shift = [&](size_t i) { return (before + i) * 4096 % piece; };
     if (chunk.kind() == MemoryKind::kDevice) {
       for (size_t i = 0; i < pieces; ++i) {
         backend.Copy(chunk.data() + i * piece, pattern.data() + shift(i), std::min(piece, chunk.size() - i * piece), {});
