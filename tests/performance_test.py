@@ -92,7 +92,7 @@ class PlotsTest(unittest.TestCase):
         pictures = {}
         for file in files:
             plot, rest = re.fullmatch(r"(decode-[a-z]+)-(.*)\.svg", file).groups()
-            self.assertEqual(rest, "random-8b-some-gpu-9000")
+            self.assertEqual(rest, "random-8b-some-gpu-9000-1-gib")
             pictures[plot] = Picture(os.path.join(self.pictures, file))
         return pictures, said
 
@@ -104,7 +104,7 @@ class PlotsTest(unittest.TestCase):
     def test_batch(self):
         picture = self.draw(SWEEPS)[0]["decode-batch"]
         for text in ("tokens a second", "sequences in the batch", "16K tokens", "32K tokens", "64K tokens", "roofline",
-                     "random:8b on Some GPU 9000", "1.5 slots for each block that a step reads, trace uniform"):
+                     "random:8b on Some GPU 9000, 1 GiB", "1.5 slots for each block that a step reads, trace uniform"):
             self.assertIn(text, picture.texts)
         self.assertEqual(len(picture.dashed()), 3 + 1)  # and the legend's
         self.assertEqual(len(picture.markers), 3 * 8 + 3)

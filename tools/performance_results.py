@@ -25,7 +25,7 @@ def device_decodes(reports):
     found = {}
     for report in reports.values():
         if is_device_decode(report):
-            found.setdefault((report["model"], report["device"]), []).extend(row for row in report["rows"] if "mode" in row)
+            found.setdefault((report["model"], report.get("device", report.get("backend"))), []).extend(row for row in report["rows"] if "mode" in row)
     return [(model, device, rows) for (model, device), rows in found.items()]
 
 
@@ -34,8 +34,10 @@ def transfers(reports):
 
 
 def short_device(device):
-    """"NVIDIA H100 80GB HBM3" of "NVIDIA H100 80GB HBM3, 132 multiprocessors, 79.1 GiB"."""
-    return device.split(",")[0]
+    """"NVIDIA H100 80GB HBM3, 24.0 GiB" of "NVIDIA H100 80GB HBM3, 132 multiprocessors, 24.0 GiB": its name, and the memory
+    that was to be used."""
+    parts = [part.strip() for part in device.split(",")]
+    return ", ".join([parts[0], parts[-1]] if len(parts) > 2 else parts[:1])
 
 
 def context_name(tokens):

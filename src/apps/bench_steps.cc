@@ -382,7 +382,7 @@ Result<StepRow> StepBench::MeasureRow(const Mode& mode, int context, int batch, 
     const double missing = static_cast<double>(last.missing - first.missing);
     const double all = static_cast<double>(last.selected_all - first.selected_all);
     row.hit_rate = selected == 0 ? 1 : 1 - missing / selected;
-    row.measured_locality = all == 0 ? 0 : static_cast<double>(last.repeated - first.repeated) / selected;
+    row.measured_locality = all == 0 ? 0 : static_cast<double>(last.repeated - first.repeated) / all;
     row.missing_per_lane = missing / flags_.tokens / batch / layout.lanes();
     row.pcie_bytes = missing / flags_.tokens * frame;
     row.device_bytes = before - backend_.Available(backend_.compute_memory()) + (device_pool ? device_pool->bytes() : 0);
@@ -461,6 +461,7 @@ Status StepBench::Run() {
   const size_t frame = kv::FrameOf(model_.block_layout()).bytes;
   NOSA_ASSIGN_OR_RETURN(ceilings_, Measure(backend_, frame, pattern_));
   json_ = BenchHeader(session_, "decode");
+  json_["device"] = backend_.Describe();
   json_["gpu_memory_bytes"] = session_.flags.gpu_memory.value_or(0);
   json_["tokens"] = flags_.tokens;
   json_["pcie_gb_s"] = ceilings_.pcie / 1e9;

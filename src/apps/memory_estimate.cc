@@ -14,7 +14,12 @@ namespace {
 
 // Code, shared libraries, stacks, allocator and oneDNN's generated code: about 20 MiB measured with the demo model,
 // with room for products of more shapes.
-constexpr uint64_t kProgramBytes = 40 * kMiB;
+#if NOSA_HAS_CUDA
+constexpr uint64_t kCudaLibraries = 96 * kMiB;  // cuBLAS, loaded with the program whether a GPU is there or not
+#else
+constexpr uint64_t kCudaLibraries = 0;
+#endif
+constexpr uint64_t kProgramBytes = 40 * kMiB + kCudaLibraries;
 // What a GPU's driver and libraries hold in RAM, and plans on their way to it.
 constexpr uint64_t kDeviceProgramBytes = 768 * kMiB;
 // Vectors double when they grow: at worst three times their contents are alive at once.

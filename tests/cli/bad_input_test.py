@@ -113,7 +113,7 @@ class TraceTest(ProgramTest):
     def test_nothing_is_written(self):
         self.write("ids.json", [])
         self.trace(r"outside the vocabulary", [9000], "t.safetensors")
-        self.trace(r"the prompt has no tokens", [], "t.safetensors")
+        self.trace(r"the prompt is empty", [], "t.safetensors")
         self.trace(r"--last asks for 4 positions, .* has 3 tokens", [1, 2, 3], "t.safetensors", "--last", 4)
         self.trace(r"no directory", [1, 2, 3], "none/t.safetensors")
 

@@ -361,7 +361,8 @@ void seat_attention(ops::Backend& backend, ops::Stream stream, const ops::SeatAt
   } else if (fits && frame.k_dim == 64) {
     LaunchMma<64>(p, grid, queue);
   } else {
-    const size_t shared = static_cast<size_t>(frame.block_size + frame.v_dim) * sizeof(float);
+    // The compiler reads weights four at a time, so there is room for three more than are used.
+    const size_t shared = static_cast<size_t>(frame.block_size + frame.v_dim + 3) * sizeof(float);
     DispatchFloat(frame.dtype, [&]<typename T>() { PlainAttention<T><<<grid, kPlainThreads, shared, queue>>>(p); });
   }
   NOSA_CUDA_LAUNCHED();
