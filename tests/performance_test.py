@@ -114,7 +114,7 @@ class PlotsTest(unittest.TestCase):
 
     def test_context(self):
         picture = self.draw(SWEEPS)[0]["decode-context"]
-        for text in ("full attention", "nosa", "nosa, all on the GPU", "infllm2", "128K", "each at the batch that is fastest"):
+        for text in ("full attention", "nosa", "nosa, all on the GPU", "infllm2", "128K", "each at the batch and slack that are fastest"):
             self.assertIn(text, picture.texts)
         self.assertNotIn("dry", picture.source)
         self.assertEqual(picture.dashed(), [])
