@@ -95,10 +95,40 @@ class DeviceTensors {
   size_t next_ = 0;
 };
 
-class CheckpointSource final : public WeightSource {
+// What both kinds of source keep: tensors on the device, or copies in RAM.
+class KeepingSource : public WeightSource {
+ public:
+  explicit KeepingSource(ops::Backend* backend) : device_(backend) {}
+
+  Status Reserve(uint64_t bytes) override { return device_.Reserve(bytes); }
+  Result<ConstTensorView> Put(std::string_view name, ConstTensorView tensor) override {
+    const ConstBytes data = {tensor.bytes(), static_cast<size_t>(tensor.shape().elements()) * DTypeBytes(tensor.dtype())};
+    if (device_.used()) {
+      NOSA_ASSIGN_OR_RETURN(const Buffer* const kept, device_.Upload(name, data));
+      return ConstTensorView(kept->View(tensor.dtype(), tensor.shape()));
+    }
+    Buffer& copy = kept_[std::string(name)];
+    copy = Buffer::Host(data.size());
+    copied_bytes_ += copy.size();
+    std::memcpy(copy.data(), data.data(), data.size());
+    return ConstTensorView(copy.View(tensor.dtype(), tensor.shape()));
+  }
+
+  uint64_t copied_bytes() const override { return copied_bytes_; }
+  uint64_t device_bytes() const override { return device_.bytes(); }
+
+ protected:
+  DeviceTensors device_;
+  std::map<std::string, Buffer> kept_;  // on the host, by name
+  uint64_t copied_bytes_ = 0;
+};
+
+class CheckpointSource final : public KeepingSource {
  public:
   CheckpointSource(std::shared_ptr<const io::Safetensors> checkpoint, ops::Backend* backend)
-      : checkpoint_(std::move(checkpoint)), device_(backend), fingerprint_(schema::WeightsFingerprint(*checkpoint_)) {}
+      : KeepingSource(backend),
+        checkpoint_(std::move(checkpoint)),
+        fingerprint_(schema::WeightsFingerprint(*checkpoint_)) {}
 
   bool Has(std::string_view name) const override { return checkpoint_->Has(name); }
 
@@ -114,30 +144,15 @@ class CheckpointSource final : public WeightSource {
                            checkpoint_->FileOf(name));
     }
     if (device_.used()) return OnDevice(name, tensor, dtype);
-    const auto known = copies_.find(std::string(name));
-    if (known != copies_.end()) return ConstTensorView(known->second.View(dtype, shape));
+    const auto known = kept_.find(std::string(name));
+    if (known != kept_.end()) return ConstTensorView(known->second.View(dtype, shape));
     Buffer copy = Converted(tensor, dtype);
     copied_bytes_ += copy.size();
-    const Buffer& kept = copies_[std::string(name)] = std::move(copy);
+    const Buffer& kept = kept_[std::string(name)] = std::move(copy);
     return ConstTensorView(kept.View(dtype, shape));
   }
 
-  Status Reserve(uint64_t bytes) override { return device_.Reserve(bytes); }
-  Result<ConstTensorView> Put(std::string_view name, ConstTensorView tensor) override {
-    const ConstBytes data = {tensor.bytes(), static_cast<size_t>(tensor.shape().elements()) * DTypeBytes(tensor.dtype())};
-    if (device_.used()) {
-      NOSA_ASSIGN_OR_RETURN(const Buffer* const kept, device_.Upload(name, data));
-      return ConstTensorView(kept->View(tensor.dtype(), tensor.shape()));
-    }
-    Buffer& copy = copies_[std::string(name)];
-    copy = Buffer::Host(data.size());
-    std::memcpy(copy.data(), data.data(), data.size());
-    return ConstTensorView(copy.View(tensor.dtype(), tensor.shape()));
-  }
-
   uint64_t fingerprint() const override { return fingerprint_; }
-  uint64_t copied_bytes() const override { return copied_bytes_; }
-  uint64_t device_bytes() const override { return device_.bytes(); }
 
  private:
   static Buffer Converted(const ConstTensorView& tensor, DType dtype) {
@@ -158,16 +173,13 @@ class CheckpointSource final : public WeightSource {
   }
 
   std::shared_ptr<const io::Safetensors> checkpoint_;
-  DeviceTensors device_;
-  std::map<std::string, Buffer> copies_;
   uint64_t fingerprint_;
-  uint64_t copied_bytes_ = 0;
 };
 
-class RandomSource final : public WeightSource {
+class RandomSource final : public KeepingSource {
  public:
   RandomSource(const schema::ModelConfig& config, uint64_t seed, ops::Backend* backend)
-      : importance_(config.has_importance), seed_(seed), device_(backend) {}
+      : KeepingSource(backend), importance_(config.has_importance), seed_(seed) {}
 
   bool Has(std::string_view name) const override {
     return importance_ || (!name.ends_with("self_attn.delta.weight") && !name.ends_with("self_attn.A"));
@@ -184,10 +196,10 @@ class RandomSource final : public WeightSource {
       }
       return ConstTensorView(kept->View(dtype, shape));
     }
-    Buffer& buffer = tensors_[std::string(name)];
+    Buffer& buffer = kept_[std::string(name)];
     if (buffer.size() == 0) {
       buffer = Buffer::Host(n * DTypeBytes(dtype));
-      bytes_ += buffer.size();
+      copied_bytes_ += buffer.size();
       Draw(name, shape, dtype, period, buffer.data());
       const size_t chunk = period * DTypeBytes(dtype);
       for (size_t at = chunk; at < buffer.size(); at += chunk)
@@ -196,22 +208,7 @@ class RandomSource final : public WeightSource {
     return ConstTensorView(buffer.View(dtype, shape));
   }
 
-  Status Reserve(uint64_t bytes) override { return device_.Reserve(bytes); }
-  Result<ConstTensorView> Put(std::string_view name, ConstTensorView tensor) override {
-    const ConstBytes data = {tensor.bytes(), static_cast<size_t>(tensor.shape().elements()) * DTypeBytes(tensor.dtype())};
-    if (device_.used()) {
-      NOSA_ASSIGN_OR_RETURN(const Buffer* const kept, device_.Upload(name, data));
-      return ConstTensorView(kept->View(tensor.dtype(), tensor.shape()));
-    }
-    Buffer& copy = tensors_[std::string(name)];
-    copy = Buffer::Host(data.size());
-    std::memcpy(copy.data(), data.data(), data.size());
-    return ConstTensorView(copy.View(tensor.dtype(), tensor.shape()));
-  }
-
   uint64_t fingerprint() const override { return seed_; }
-  uint64_t copied_bytes() const override { return bytes_; }
-  uint64_t device_bytes() const override { return device_.bytes(); }
 
  private:
   // One period of random numbers is made and repeated: a billion draws would take minutes and change no timing.
@@ -226,9 +223,6 @@ class RandomSource final : public WeightSource {
 
   bool importance_;
   uint64_t seed_;
-  DeviceTensors device_;
-  std::map<std::string, Buffer> tensors_;
-  uint64_t bytes_ = 0;
 };
 
 }  // namespace
