@@ -4,7 +4,9 @@
 
 #include <algorithm>
 #include <array>
+#include <functional>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "backend/cuda/batched_product.h"
@@ -95,12 +97,16 @@ class LargePlans {
 
 class CudaGraph final : public ops::Graph {
  public:
-  explicit CudaGraph(cudaGraphExec_t exec) : exec_(exec) {}
-  ~CudaGraph() override { cudaGraphExecDestroy(exec_); }
+  CudaGraph(cudaGraphExec_t exec, std::function<void()> gone) : exec_(exec), gone_(std::move(gone)) {}
+  ~CudaGraph() override {
+    cudaGraphExecDestroy(exec_);
+    gone_();
+  }
   cudaGraphExec_t exec() const { return exec_; }
 
  private:
   cudaGraphExec_t exec_;
+  std::function<void()> gone_;
 };
 
 class CudaBackend final : public ops::Backend, public Context {
@@ -109,6 +115,7 @@ class CudaBackend final : public ops::Backend, public Context {
   ~CudaBackend() override {
     cudaDeviceSynchronize();
     for (cudaEvent_t event : events_) cudaEventDestroy(event);
+    FreeOldScratch();
     for (Lane& lane : lanes_) {
       if (lane.cublas_workspace != nullptr) cudaFree(lane.cublas_workspace);
       if (lane.scratch != nullptr) cudaFree(lane.scratch);
@@ -208,6 +215,7 @@ class CudaBackend final : public ops::Backend, public Context {
     LargePlans large_plans;
   };
 
+  void FreeOldScratch();
   cudaEvent_t EventOf(ops::Event event) const { return events_[event.value % events_.size()]; }
   // An event whose place in the ring another has taken, perhaps one of a recorded graph: long past, but to be sure all
   // work is waited for.
@@ -230,6 +238,8 @@ class CudaBackend final : public ops::Backend, public Context {
   uint64_t next_event_ = 0;
   DeviceMemory memory_;
   bool recording_ = false;
+  int graphs_ = 0;  // that exist: they hold addresses of the scratch memory of their time, which is kept for them
+  std::vector<std::pair<void*, size_t>> old_scratch_;
 };
 
 Status CudaBackend::Init() {
@@ -349,7 +359,10 @@ Result<std::unique_ptr<ops::Graph>> CudaBackend::EndGraph(ops::Stream stream) {
     return ResourceExhausted("the GPU has no memory left for a recorded step");
   }
   NOSA_CUDA_CHECK(error);
-  return std::unique_ptr<ops::Graph>(std::make_unique<CudaGraph>(exec));
+  ++graphs_;
+  return std::unique_ptr<ops::Graph>(std::make_unique<CudaGraph>(exec, [this] {
+    if (--graphs_ == 0) FreeOldScratch();
+  }));
 }
 
 void* CudaBackend::Scratch(size_t bytes, ops::Stream stream) {
@@ -357,14 +370,23 @@ void* CudaBackend::Scratch(size_t bytes, ops::Stream stream) {
   if (lane.scratch_bytes >= bytes) return lane.scratch;
   NOSA_CHECK(!recording_, "scratch memory grows to {} while a graph is recorded", FormatByteSize(bytes));
   const size_t size = RoundUp(bytes + bytes / 4, size_t{1} << 20);
-  NOSA_CHECK(Fits(size - lane.scratch_bytes), "scratch of {} does not fit the GPU memory limit of {}",
+  NOSA_CHECK(Fits(size - (graphs_ == 0 ? lane.scratch_bytes : 0)), "scratch of {} does not fit the GPU memory limit of {}",
              FormatByteSize(size), FormatByteSize(memory_.limit_bytes));
   NOSA_CUDA_CHECK(cudaStreamSynchronize(lane.stream));
-  if (lane.scratch != nullptr) NOSA_CUDA_CHECK(cudaFree(lane.scratch));
+  if (lane.scratch != nullptr) old_scratch_.push_back({lane.scratch, lane.scratch_bytes});
+  if (graphs_ == 0) FreeOldScratch();
   NOSA_CUDA_CHECK(cudaMalloc(&lane.scratch, size));
-  Charge(size - lane.scratch_bytes);
+  Charge(size);
   lane.scratch_bytes = size;
   return lane.scratch;
+}
+
+void CudaBackend::FreeOldScratch() {
+  for (const auto& [data, bytes] : old_scratch_) {
+    NOSA_CUDA_CHECK(cudaFree(data));
+    Release(bytes);
+  }
+  old_scratch_.clear();
 }
 
 const void* CudaBackend::StageBytes(const void* data, size_t bytes, ops::Stream stream) {
