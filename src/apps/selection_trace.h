@@ -24,8 +24,8 @@ struct TraceShape {
 // block comes back is what a cache beyond the selection lives on.
 enum class TraceReuse : uint8_t {
   kUniform,  // any block: nothing comes back sooner than chance
-  // As nosa-21m selects (docs/performance.md, "Slack"): an LRU stack in which 60 % of those that come were dropped
-  // within the last k/4 drops, 78 % within k/2, 91 % within k, 97 % within 2k.
+  // As nosa-21m selects: an LRU stack whose depths (selection_trace.cc) are fitted to what slots beyond the selection
+  // save on its recorded selections (bench/results/gpu-slack-recorded.json).
   kStack,
 };
 Result<TraceReuse> ParseTraceReuse(std::string_view name);  // "uniform", "stack"

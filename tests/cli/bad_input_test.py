@@ -51,6 +51,8 @@ class UsageTest(ProgramTest):
             self.fail_with(code, {2: r"--backend cuda is not built in", 1: r"--backend cuda: .+"}[code], "generate", *cuda)
         self.fail_with(2, r"--stop: expected text", "generate", *good, "--stop", "")
         self.fail_with(2, r"--out is required", "trace", "--model", MODEL, "--ids", "x.json")
+        self.fail_with(2, r"expected one of --ids and --prompt-file", "trace", "--model", MODEL, "--out", "x")
+        self.fail_with(1, r"--batch takes one number from 1 on", "bench", "decode", "--model", MODEL, "--backend", "cpu", "--batch", "0")
 
     def test_what_measures_a_gpu_needs_one(self):
         self.fail_with(2, r"--kv-disk: .*found \"\"", "bench", "transfer", "--kv-disk", "")

@@ -6,9 +6,9 @@
 #include <map>
 
 #include "base/rng.h"
-#include "schema/random_checkpoint.h"
 #include "tests/golden/reference_model.h"
 #include "tests/parity/engine_test_util.h"
+#include "tests/parity/small_models.h"
 
 namespace nosa::engine {
 namespace {
@@ -19,39 +19,9 @@ constexpr int kGreedy = 16;
 // itself a sum over a head of products that carry the roundings of the layers before it.
 constexpr double kRounding = 64 * 0x1p-23;
 
-schema::ModelConfig Common() {
-  schema::ModelConfig config;
-  config.architecture = "SparseLlamaForCausalLM";
-  config.vocab_size = 257;
-  config.max_position = 2048;
-  config.has_importance = true;
-  config.sparse_config_given = true;
-  return config;
-}
-
-// Block 16, windows 8/4, head size 32, one KV head, three layers.
-schema::ModelConfig OneKvHead() {
-  schema::ModelConfig config = Common();
-  config.num_layers = 3;
-  config.hidden_size = 96;
-  config.num_heads = 4;
-  config.num_kv_heads = 1;
-  config.head_dim = 32;
-  config.intermediate_size = 112;
-  config.tie_embeddings = true;
-  config.sparse = {.block_size = 16,
-                   .kernel_size = 8,
-                   .kernel_stride = 4,
-                   .init_blocks = 1,
-                   .window_size = 32,
-                   .topk = 12,
-                   .query_topk = 5};
-  return config;
-}
-
 // Two KV heads with three query heads each, an untied head, llama3 scaling whose blend lies within the prompt.
 schema::ModelConfig ThreeHeadsEach() {
-  schema::ModelConfig config = Common();
+  schema::ModelConfig config = SmallModel();
   config.num_layers = 2;
   config.hidden_size = 80;
   config.num_heads = 6;
@@ -77,7 +47,7 @@ schema::ModelConfig ThreeHeadsEach() {
 
 // Windows of three strides, of which two lie in one block; a block that is no power of two.
 schema::ModelConfig LongWindows() {
-  schema::ModelConfig config = Common();
+  schema::ModelConfig config = SmallModel();
   config.num_layers = 1;
   config.hidden_size = 40;
   config.num_heads = 2;
@@ -104,19 +74,7 @@ struct Shape {
 };
 
 const Shape kShapes[] = {
-    {"OneKvHead", OneKvHead, 601}, {"ThreeHeadsEach", ThreeHeadsEach, 695}, {"LongWindows", LongWindows, 403}};
-
-// Written once per program.
-std::string Checkpoint(const std::string& name, const schema::ModelConfig& config) {
-  static std::map<std::string, bool> written;
-  const std::string directory = testing::TempDir() + "/random_" + name;
-  if (!written[name]) {
-    const Status status = schema::WriteRandomCheckpoint(directory, config, 11, DType::kF32);
-    EXPECT_TRUE(status.ok()) << status.ToString();
-    written[name] = true;
-  }
-  return directory;
-}
+    {"OneKvHead", [] { return OneKvHead(true); }, 601}, {"ThreeHeadsEach", ThreeHeadsEach, 695}, {"LongWindows", LongWindows, 403}};
 
 std::vector<TokenId> Prompt(int tokens, int vocab) {
   const Philox rng(23, static_cast<uint64_t>(tokens));
@@ -219,7 +177,7 @@ void ExpectSparse(const Expected& expected, const schema::ModelConfig& config) {
 void Compare(const Shape& shape, const RandomCase& mode, bool dense, const std::string& backend) {
   SCOPED_TRACE(shape.name + " " + mode.attention + (dense ? " dense" : " sparse") + " prefill, " + backend);
   const schema::ModelConfig config = shape.config();
-  const std::string directory = Checkpoint(shape.name, config);
+  const std::string directory = SmallCheckpoint("random_" + shape.name, config, 11);
   const std::vector<TokenId> prompt = Prompt(shape.prompt, config.vocab_size);
   const Expected expected = RunReference(directory, mode.mode, dense, prompt);
   const Outcome outcome = RunEngine(directory, mode.attention, dense, backend, prompt);
@@ -256,10 +214,10 @@ INSTANTIATE_TEST_SUITE_P(Shapes, RandomCheckpoint, testing::ValuesIn(kShapes),
 
 // A Llama without delta and A: what needs them is refused in a sentence, the rest runs and is right.
 TEST(PlainLlama, RunsWithoutImportance) {
-  schema::ModelConfig config = OneKvHead();
+  schema::ModelConfig config = OneKvHead(true);
   config.architecture = "LlamaForCausalLM";
   config.has_importance = false;
-  const std::string directory = Checkpoint("plain", config);
+  const std::string directory = SmallCheckpoint("random_plain", config, 11);
   const auto backend = MakeBackend("cpu", 1);
   const auto model = model::Model::Open(directory, {}).value();
   for (const std::string attention : {"nosa", "dma"}) {
@@ -275,7 +233,7 @@ TEST(PlainLlama, RunsWithoutImportance) {
   }
   const Shape shape = {"plain",
                        [] {
-                         schema::ModelConfig plain = OneKvHead();
+                         schema::ModelConfig plain = OneKvHead(true);
                          plain.has_importance = false;
                          return plain;
                        },

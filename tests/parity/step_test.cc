@@ -10,8 +10,8 @@
 
 #include "kv/fetch.h"
 #include "model/runner.h"
-#include "schema/random_checkpoint.h"
 #include "tests/parity/engine_test_util.h"
+#include "tests/parity/small_models.h"
 
 namespace nosa::engine {
 namespace {
@@ -19,39 +19,9 @@ namespace {
 using model::DecodeStep;
 using model::StepSchedule;
 
-schema::ModelConfig Common() {
-  schema::ModelConfig config;
-  config.architecture = "SparseLlamaForCausalLM";
-  config.vocab_size = 257;
-  config.max_position = 2048;
-  config.has_importance = true;
-  config.sparse_config_given = true;
-  return config;
-}
-
-// Block 16, windows 8/4, one KV head, three layers.
-schema::ModelConfig OneKvHead() {
-  schema::ModelConfig config = Common();
-  config.num_layers = 3;
-  config.hidden_size = 96;
-  config.num_heads = 4;
-  config.num_kv_heads = 1;
-  config.head_dim = 32;
-  config.intermediate_size = 112;
-  config.tie_embeddings = false;
-  config.sparse = {.block_size = 16,
-                   .kernel_size = 8,
-                   .kernel_stride = 4,
-                   .init_blocks = 1,
-                   .window_size = 32,
-                   .topk = 12,
-                   .query_topk = 5};
-  return config;
-}
-
 // A block that is no power of two, windows of three strides, head size 10, two KV heads of three.
 schema::ModelConfig OddSizes() {
-  schema::ModelConfig config = Common();
+  schema::ModelConfig config = SmallModel();
   config.num_layers = 2;
   config.hidden_size = 60;
   config.num_heads = 6;
@@ -67,18 +37,6 @@ schema::ModelConfig OddSizes() {
                    .topk = 9,
                    .query_topk = 4};
   return config;
-}
-
-// Written once per program.
-std::string Checkpoint(const std::string& name, const schema::ModelConfig& config) {
-  static std::map<std::string, bool> written;
-  const std::string directory = testing::TempDir() + "/step_" + name;
-  if (!written[name]) {
-    const Status status = schema::WriteRandomCheckpoint(directory, config, 5, DType::kF32);
-    EXPECT_TRUE(status.ok()) << status.ToString();
-    written[name] = true;
-  }
-  return directory;
 }
 
 // A sequence after its prompt, as plain memory, and what the engine goes on with.
@@ -127,8 +85,8 @@ class StepRig {
   StepRig(const Where& where, int max_tokens) : where_(where), max_tokens_(max_tokens) {
     backend_ = MakeBackend(where.backend, 2);
     std::string directory = DemoModel();
-    if (where.model == "OneKvHead") directory = Checkpoint(where.model, OneKvHead());
-    if (where.model == "OddSizes") directory = Checkpoint(where.model, OddSizes());
+    if (where.model == "OneKvHead") directory = SmallCheckpoint("step_one_kv_head", OneKvHead(false), 5);
+    if (where.model == "OddSizes") directory = SmallCheckpoint("step_odd_sizes", OddSizes(), 5);
     auto model = model::Model::Open(directory, {.dtype = where.dtype, .backend = backend_.get()});
     EXPECT_TRUE(model.ok()) << model.status().ToString();
     model_ = *model;

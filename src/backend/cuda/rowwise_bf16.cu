@@ -6,7 +6,7 @@
 // take the same steps however many rows there are: more rows are more MMAs beside one another.
 #include <algorithm>
 
-#include "backend/cuda/device.cuh"
+#include "backend/cuda/mma.cuh"
 #include "backend/cuda/rowwise_product.h"
 
 namespace nosa::cuda {
@@ -84,14 +84,6 @@ struct Inputs<float> {
   }
 };
 
-// sums [16 columns of y, 8 rows] += W [16, 16 inputs] x^T. a: of column `group` and group + 8, words of inputs.
-__device__ void Mma(float (&sums)[4], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3, uint32_t b0, uint32_t b1) {
-  asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
-      "{%0, %1, %2, %3};"
-      : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])
-      : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
-}
-
 // A block computes kColumnTiles * 16 columns of one term for kRowTiles * 8 rows.
 template <typename X, int kRowTiles, int kColumnTiles, bool kVector>
 __global__ void __launch_bounds__(kWarps* kWarpSize, kRowTiles <= 2 ? 2 : 1)
@@ -157,8 +149,9 @@ __global__ void __launch_bounds__(kWarps* kWarpSize, kRowTiles <= 2 ? 2 : 1)
 #pragma unroll
         for (int c = 0; c < kColumnTiles; ++c) {
           const uint4 &low = w[step][c][0], &high = w[step][c][1];
-          Mma(sums[r][c], low.x, high.x, low.y, high.y, inputs.x, inputs.y);
-          Mma(sums[r][c], low.z, high.z, low.w, high.w, inputs.z, inputs.w);
+          // Columns of y by rows of x; a pair of words of each of the two weight rows is the first operand.
+          MultiplyAdd(sums[r][c], {low.x, high.x, low.y, high.y}, inputs.x, inputs.y);
+          MultiplyAdd(sums[r][c], {low.z, high.z, low.w, high.w}, inputs.z, inputs.w);
         }
       }
     }
