@@ -25,7 +25,6 @@
 #include "ops/merge_states.h"
 #include "ops/pool_windows.h"
 #include "ops/product.h"
-#include "ops/replay_selection.h"
 #include "ops/reset_states.h"
 #include "ops/rms_norm.h"
 #include "ops/rope.h"
@@ -57,7 +56,6 @@ class KeptPlans {
   void Keep(ops::MergeStatesArgs& a) { Own(a.offsets), Own(a.order); }
   void Keep(ops::AppendTokenArgs& a) { Own(a.positions), Own(a.states); }
   void Keep(ops::SelectBlocksArgs& a) { Own(a.positions), Own(a.states); }
-  void Keep(ops::ReplaySelectionArgs& a) { Own(a.positions); }
   void Keep(ops::AssignSlotsArgs& a) { Own(a.positions); }
   void Keep(ops::SeatAttentionArgs& a) { Own(a.positions); }
 

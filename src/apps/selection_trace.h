@@ -7,17 +7,17 @@
 #include <vector>
 
 #include "base/status.h"
-#include "ops/replay_selection.h"
+#include "ops/select_blocks.h"
 
 namespace nosa::apps {
 
 struct TraceShape {
-  int rows = 1;       // independent sequences
+  int rows = 1;  // independent sequences
   int steps = 1;
-  int lanes = 1;      // layers x KV heads
-  int width = 1;      // picks beside the forced blocks
-  int selected = 1;   // k: picks and forced blocks; locality is a share of it
-  int places = 1;     // blocks there are to pick from
+  int lanes = 1;     // layers x KV heads
+  int width = 1;     // picks beside the forced blocks
+  int selected = 1;  // k: picks and forced blocks; locality is a share of it
+  int places = 1;    // blocks there are to pick from
 };
 
 // Which block comes when one changes. Either way the same number changes per step, so locality is the same; how often a

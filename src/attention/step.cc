@@ -82,7 +82,8 @@ Status StepAttention::Init() {
   NOSA_RETURN_IF_ERROR(allocate(summary_layout_.bytes() * static_cast<size_t>(seats.seats), device, &summaries_));
   NOSA_RETURN_IF_ERROR(allocate(lanes * sizeof(ops::WindowState), device, &states_));
   NOSA_RETURN_IF_ERROR(allocate(sizes.lists * sizeof(int32_t), device, &ids_));
-  NOSA_RETURN_IF_ERROR(allocate(static_cast<size_t>(seats.seats * config_.kv_heads) * sizeof(int32_t), device, &counts_));
+  NOSA_RETURN_IF_ERROR(
+      allocate(static_cast<size_t>(seats.seats * config_.kv_heads) * sizeof(int32_t), device, &counts_));
   NOSA_RETURN_IF_ERROR(allocate(sizes.lists * sizeof(std::byte*), device, &addresses_));
   NOSA_RETURN_IF_ERROR(allocate(sizes.splits, device, &late_));
   NOSA_RETURN_IF_ERROR(allocate(sizes.lists * sizeof(ops::BlockCopy), device, &copies_));
@@ -136,6 +137,11 @@ Status StepAttention::Run(LayerIdx layer, const AttentionBatch& batch, ConstTens
                      .kernel_size = config_.kernel_size,
                      .kernel_stride = config_.kernel_stride,
                      .summary_dtype = config_.kv_dtype});
+  ops::SelectionReplay replay;
+  if (options_.trace != nullptr && !rule_.every_block) {
+    replay = {*options_.trace, layer.value * config_.kv_heads % options_.trace->lanes, store_->step(),
+              options_.trace_stagger};
+  }
   ops::select_blocks(*backend_, kCompute,
                      {.q = q,
                       .positions = store_->positions(),
@@ -148,20 +154,8 @@ Status StepAttention::Run(LayerIdx layer, const AttentionBatch& batch, ConstTens
                       .max_blocks = store_->max_blocks(),
                       .scale = config_.scale(),
                       .summary_dtype = config_.kv_dtype,
-                      .selection = selection});
-  if (options_.trace != nullptr && !rule_.every_block) {
-    ops::replay_selection(*backend_, kCompute,
-                          {.trace = *options_.trace,
-                           .lane = layer.value * config_.kv_heads % options_.trace->lanes,
-                           .step = store_->step(),
-                           .stagger = options_.trace_stagger,
-                           .positions = store_->positions(),
-                           .kv_heads = config_.kv_heads,
-                           .init_blocks = config_.init_blocks,
-                           .local_blocks = config_.local_blocks,
-                           .block_size = config_.block_size,
-                           .selection = selection});
-  }
+                      .selection = selection,
+                      .replay = replay});
   int32_t* copy_count = copy_counts_.as<int32_t>() + layer.value;
   ops::assign_slots(*backend_, kCompute,
                     {.selection = selection,

@@ -11,7 +11,7 @@
 #include "attention/summaries.h"
 #include "kv/seat_store.h"
 #include "ops/assign_slots.h"
-#include "ops/replay_selection.h"
+#include "ops/select_blocks.h"
 
 namespace nosa::attention {
 

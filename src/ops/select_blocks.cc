@@ -33,6 +33,19 @@ void Check(const SelectBlocksArgs& args) {
                  args.kernel_size % args.kernel_stride == 0,
              "select_blocks: blocks of {}, windows of {}, stride {}", args.block_size, args.kernel_size,
              args.kernel_stride);
+  const SelectionTrace& trace = args.replay.trace;
+  if (trace.picks == nullptr) return;
+  NOSA_CHECK(!rule.every_block, "select_blocks: a trace in place of every block");
+  NOSA_CHECK(trace.rows > 0 && trace.steps > 0 && trace.lanes > 0 && trace.width >= 0,
+             "select_blocks: a trace of {} rows, {} steps, {} lanes", trace.rows, trace.steps, trace.lanes);
+  NOSA_CHECK(args.replay.lane >= 0 && args.replay.lane + args.kv_heads <= trace.lanes,
+             "select_blocks: lanes {} to {} of a trace of {}", args.replay.lane, args.replay.lane + args.kv_heads,
+             trace.lanes);
+  const int forced = rule.init_blocks + rule.local_blocks + 1;
+  NOSA_CHECK(args.selection.width >= std::min(args.max_blocks, forced + trace.width),
+             "select_blocks: {} picks and {} forced blocks, there is room for {}", trace.width, forced,
+             args.selection.width);
+  NOSA_CHECK(args.replay.step != nullptr && args.replay.stagger >= 0, "select_blocks: a trace and no step");
 }
 
 OpCost Cost(const SelectBlocksArgs& args) {

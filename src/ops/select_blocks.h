@@ -19,6 +19,25 @@ struct SelectionRule {
   bool every_block = false;  // attention over everything; the counts do not matter
 };
 
+// A trace of selections, recorded or made up: picks[row, step, lane, :] are the blocks beyond the forced ones, as
+// places among the blocks that are not forced, all different. A place at or above their number is left out.
+struct SelectionTrace {
+  const uint16_t* picks = nullptr;  // [rows, steps, lanes, width]
+  int rows = 0;
+  int steps = 0;
+  int lanes = 0;
+  int width = 0;
+};
+
+// The part of a trace that one call replays: for lane (r, g) picks[r mod rows, (*step + stagger * r) mod steps, lane +
+// g].
+struct SelectionReplay {
+  SelectionTrace trace;           // picks null: nothing is replayed
+  int lane = 0;                   // of the layer's KV head 0
+  const int32_t* step = nullptr;  // [1]
+  int stagger = 0;                // steps by which the seats that share a row differ
+};
+
 // selection.ids = the blocks that the rule selects for the query at positions[r], ascending; ties go to the lower
 // block. Q from the summaries' keys (windows and blocks as in window_scores and block_scores), E from their sigma.
 struct SelectBlocksArgs {
@@ -34,6 +53,8 @@ struct SelectBlocksArgs {
   float scale = 1.0f;
   DType summary_dtype = DType::kF32;
   StepSelection selection;
+  // For measurements: what the rule selects is replaced by its forced blocks and the picks.
+  SelectionReplay replay = {};
 };
 
 // The most blocks a rule selects of max_blocks.

@@ -1,11 +1,14 @@
 #include "ops/advance_seats.h"
 
 #include "backend/cuda/context.h"
+#include "backend/cuda/device.cuh"
 
 namespace nosa::cuda {
 namespace {
 
 __global__ void AdvanceSeats(int32_t* positions, int seats, int32_t* step) {
+  LetNextStart();
+  WaitForPrevious();
   for (int r = static_cast<int>(threadIdx.x); r < seats; r += static_cast<int>(blockDim.x)) {
     if (positions[r] >= 0) ++positions[r];
   }
@@ -16,8 +19,7 @@ __global__ void AdvanceSeats(int32_t* positions, int seats, int32_t* step) {
 
 void advance_seats(ops::Backend& backend, ops::Stream stream, const ops::AdvanceSeatsArgs& args) {
   Context& context = ContextOf(backend);
-  AdvanceSeats<<<1, 256, 0, context.stream(stream)>>>(args.positions, args.seats, args.step);
-  NOSA_CUDA_LAUNCHED();
+  Launch(&AdvanceSeats, dim3(1), dim3(256), 0, context.stream(stream), args.positions, args.seats, args.step);
 }
 
 }  // namespace nosa::cuda

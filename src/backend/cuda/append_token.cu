@@ -3,6 +3,7 @@
 #include <cuda_bf16.h>
 
 #include "backend/cuda/context.h"
+#include "backend/cuda/device.cuh"
 
 namespace nosa::cuda {
 namespace {
@@ -27,13 +28,17 @@ struct Params {
   bool bf16_cache, bf16_summary;
 };
 
-// Extends the running sums of channel c by one value, and writes the window it completes: the same sums in the same
-// order as pool_windows, one rounding each.
-__device__ void Pool(const Params& p, const ops::WindowState& state, int32_t pos, int c, float value) {
+// The running sum of channel c that the token of `pos` adds to.
+__device__ float* RunningSum(const Params& p, const ops::WindowState& state, int32_t pos, int c) {
+  return state.carry + (pos / p.kernel_stride % (p.kernel_size / p.kernel_stride)) * (p.frame.k_dim + 1) + c;
+}
+
+// Extends the running sum of channel c, which is `before`, by one value, and writes the window it completes: the same
+// sums in the same order as pool_windows, one rounding each.
+__device__ void Pool(const Params& p, const ops::WindowState& state, int32_t pos, int c, float before, float value) {
   const int strides = p.kernel_size / p.kernel_stride, width = p.frame.k_dim + 1;
-  float* sum = state.carry + (pos / p.kernel_stride % strides) * width + c;
-  const float total = __fadd_rn(pos % p.kernel_stride == 0 ? 0.0f : *sum, value);
-  *sum = total;
+  const float total = __fadd_rn(pos % p.kernel_stride == 0 ? 0.0f : before, value);
+  *RunningSum(p, state, pos, c) = total;
   if ((pos + 1) % p.kernel_stride != 0 || pos + 1 < p.kernel_size) return;
   const int window = (pos + 1 - p.kernel_size) / p.kernel_stride;
   float all = state.carry[window % strides * width + c];
@@ -49,33 +54,40 @@ __device__ void Pool(const Params& p, const ops::WindowState& state, int32_t pos
 }
 
 __global__ void AppendToken(const Params p) {
+  LetNextStart();
   const int lane = static_cast<int>(blockIdx.x), seat = lane / p.lanes.kv_heads, g = lane % p.lanes.kv_heads;
+  const int first = static_cast<int>(threadIdx.x), step = static_cast<int>(blockDim.x);
+  // All that this step does not change is looked up while k and v are on their way.
   const int32_t pos = p.positions[seat];
-  if (pos < 0) return;
-  const int row = pos % p.frame.block_size;
+  const int row = max(pos, 0) % p.frame.block_size;
   std::byte* tail = p.lanes.frames + (static_cast<size_t>(lane) * (p.lanes.slots + 1) + p.lanes.slots) * p.frame.bytes;
-  std::byte* home = p.lanes.pages[static_cast<int64_t>(lane) * p.lanes.max_blocks + pos / p.frame.block_size];
+  std::byte* home = p.lanes.pages[static_cast<int64_t>(lane) * p.lanes.max_blocks + max(pos, 0) / p.frame.block_size];
   const ops::WindowState state = p.states[lane];
-  for (int c = static_cast<int>(threadIdx.x); c < p.frame.k_dim; c += static_cast<int>(blockDim.x)) {
+  const bool scored = first == 0 && state.sigma != nullptr;
+  const float before = pos >= 0 && first < p.frame.k_dim ? *RunningSum(p, state, pos, first) : 0.0f;
+  const float before_s = pos >= 0 && scored ? *RunningSum(p, state, pos, p.frame.k_dim) : 0.0f;
+  WaitForPrevious();
+  if (pos < 0) return;
+  for (int c = first; c < p.frame.k_dim; c += step) {
     const float k = p.k[seat * p.k_stride + g * p.frame.k_dim + c];
     const int64_t at = static_cast<int64_t>(row) * p.frame.k_dim + c;
     Store(tail, p.bf16_cache, at, k);
     if (home != nullptr) Store(home, p.bf16_cache, at, k);
-    Pool(p, state, pos, c, Stored(k, p.bf16_cache));
+    Pool(p, state, pos, c, c == first ? before : *RunningSum(p, state, pos, c), Stored(k, p.bf16_cache));
   }
-  for (int c = static_cast<int>(threadIdx.x); c < p.frame.v_dim; c += static_cast<int>(blockDim.x)) {
+  for (int c = first; c < p.frame.v_dim; c += step) {
     const float v = p.v[seat * p.v_stride + g * p.frame.v_dim + c];
     const int64_t at = static_cast<int64_t>(row) * p.frame.v_dim + c;
     Store(tail + p.frame.v_offset, p.bf16_cache, at, v);
     if (home != nullptr) Store(home + p.frame.v_offset, p.bf16_cache, at, v);
   }
-  if (threadIdx.x != 0) return;
+  if (first != 0) return;
   const float s = p.s == nullptr ? 0.0f : p.s[seat * p.s_stride + g];
   if (p.frame.s_offset != 0) {
     reinterpret_cast<float*>(tail + p.frame.s_offset)[row] = s;
     if (home != nullptr) reinterpret_cast<float*>(home + p.frame.s_offset)[row] = s;
   }
-  if (state.sigma != nullptr) Pool(p, state, pos, p.frame.k_dim, p.frame.s_offset != 0 ? s : 0.0f);
+  if (scored) Pool(p, state, pos, p.frame.k_dim, before_s, p.frame.s_offset != 0 ? s : 0.0f);
 }
 
 }  // namespace
@@ -98,8 +110,7 @@ void append_token(ops::Backend& backend, ops::Stream stream, const ops::AppendTo
                          .kernel_stride = args.kernel_stride,
                          .bf16_cache = args.frame.dtype == DType::kBF16,
                          .bf16_summary = args.summary_dtype == DType::kBF16};
-  AppendToken<<<static_cast<unsigned>(lanes), 128, 0, context.stream(stream)>>>(params);
-  NOSA_CUDA_LAUNCHED();
+  Launch(&AppendToken, dim3(static_cast<unsigned>(lanes)), dim3(128), 0, context.stream(stream), params);
 }
 
 }  // namespace nosa::cuda

@@ -14,6 +14,8 @@ __device__ unsigned long long Rank(float logit, int i) {
 
 // One block a row.
 __global__ void Argmax(const float* logits, TokenId* ids, int64_t stride, int width, bool fours) {
+  LetNextStart();
+  WaitForPrevious();
   const float* x = logits + blockIdx.x * stride;
   const Greater greater;
   unsigned long long best = 0;
@@ -41,10 +43,9 @@ void argmax(ops::Backend& backend, ops::Stream stream, const ops::ArgmaxArgs& ar
   if (rows == 0) return;
   const float* logits = args.logits.row<float>(0);
   constexpr int kThreads = 1024;  // a decode step has one row or few
-  Argmax<<<static_cast<unsigned>(rows), kThreads, 0, ContextOf(backend).stream(stream)>>>(
-      logits, args.ids.data(), args.logits.row_stride(), static_cast<int>(width),
-      FoursAligned(logits, args.logits.row_stride()));
-  NOSA_CUDA_LAUNCHED();
+  Launch(&Argmax, dim3(static_cast<unsigned>(rows)), dim3(kThreads), 0, ContextOf(backend).stream(stream), logits,
+         args.ids.data(), args.logits.row_stride(), static_cast<int>(width),
+         FoursAligned(logits, args.logits.row_stride()));
 }
 
 }  // namespace nosa::cuda

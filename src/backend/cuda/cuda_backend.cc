@@ -118,6 +118,7 @@ class CudaBackend final : public ops::Backend, public Context {
     FreeOldScratch();
     for (Lane& lane : lanes_) {
       if (lane.cublas_workspace != nullptr) cudaFree(lane.cublas_workspace);
+      if (lane.counters != nullptr) cudaFree(lane.counters);
       if (lane.scratch != nullptr) cudaFree(lane.scratch);
       if (lane.stream != nullptr) cudaStreamDestroy(lane.stream);
     }
@@ -192,6 +193,7 @@ class CudaBackend final : public ops::Backend, public Context {
     return lanes_[static_cast<size_t>(stream.index)].cublas_workspace;
   }
   size_t cublas_workspace_bytes() const override { return kCublasWorkspace; }
+  int32_t* counters(ops::Stream stream) override { return lanes_[static_cast<size_t>(stream.index)].counters; }
   BatchedProduct& batched_product() override { return batched_product_; }
 
   const DeviceMemory& memory() const { return memory_; }
@@ -209,6 +211,7 @@ class CudaBackend final : public ops::Backend, public Context {
   struct Lane {
     cudaStream_t stream = nullptr;
     void* cublas_workspace = nullptr;
+    int32_t* counters = nullptr;
     void* scratch = nullptr;
     size_t scratch_bytes = 0;
     StagingRing staging;
@@ -264,6 +267,8 @@ Status CudaBackend::Init() {
   NOSA_CUDA_CHECK(cudaMemGetInfo(&free_before, &total));
   for (Lane& lane : lanes_) {
     NOSA_CUDA_CHECK(cudaMalloc(&lane.cublas_workspace, kCublasWorkspace));
+    NOSA_CUDA_CHECK(cudaMalloc(&lane.counters, kCounters * sizeof(int32_t)));
+    NOSA_CUDA_CHECK(cudaMemset(lane.counters, 0, kCounters * sizeof(int32_t)));
     lane.staging.Init();
   }
   NOSA_CUDA_CHECK(cudaMemGetInfo(&free_after, &total));
@@ -370,8 +375,9 @@ void* CudaBackend::Scratch(size_t bytes, ops::Stream stream) {
   if (lane.scratch_bytes >= bytes) return lane.scratch;
   NOSA_CHECK(!recording_, "scratch memory grows to {} while a graph is recorded", FormatByteSize(bytes));
   const size_t size = RoundUp(bytes + bytes / 4, size_t{1} << 20);
-  NOSA_CHECK(Fits(size - (graphs_ == 0 ? lane.scratch_bytes : 0)), "scratch of {} does not fit the GPU memory limit of {}",
-             FormatByteSize(size), FormatByteSize(memory_.limit_bytes));
+  NOSA_CHECK(Fits(size - (graphs_ == 0 ? lane.scratch_bytes : 0)),
+             "scratch of {} does not fit the GPU memory limit of {}", FormatByteSize(size),
+             FormatByteSize(memory_.limit_bytes));
   NOSA_CUDA_CHECK(cudaStreamSynchronize(lane.stream));
   if (lane.scratch != nullptr) old_scratch_.push_back({lane.scratch, lane.scratch_bytes});
   if (graphs_ == 0) FreeOldScratch();

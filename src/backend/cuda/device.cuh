@@ -13,6 +13,22 @@ namespace nosa::cuda {
 inline constexpr int kWarpSize = 32;
 inline constexpr unsigned kAllLanes = 0xffffffffu;
 
+// Of kernels that Launch (context.h) starts early. Waits until the kernels before this one on the stream have ended and
+// what they wrote can be read. Every block calls it, before it reads what another kernel of the step writes, and before
+// it writes.
+__device__ __forceinline__ void WaitForPrevious() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+// Once every block of this kernel has said so, or ended, the next kernel may take the room that is left. It still waits
+// for the end of this one.
+__device__ __forceinline__ void LetNextStart() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.launch_dependents;");
+#endif
+}
+
 // body.operator()<T>() for the type of weights or of a cache: float or BFloat16.
 template <typename Body>
 void DispatchFloat(DType dtype, Body body) {

@@ -31,6 +31,8 @@ void embed(ops::Backend& backend, ops::Stream stream, const ops::EmbedArgs& args
     const bool fours =
         FoursAligned(table, args.table.row_stride()) && FoursAligned(args.y.row<float>(0), args.y.row_stride());
     constexpr int kThreads = 256;
+    // Not started early: it is the first op of a step, and after it kernels may look at what the step before has left
+    // (positions, summaries, slots) before they wait for the kernel before them.
     Embed<T><<<static_cast<unsigned>(rows), kThreads, 0, context.stream(stream)>>>(
         ids, table, args.y.row<float>(0), args.table.row_stride(), args.y.row_stride(), static_cast<int>(width), fours);
   });

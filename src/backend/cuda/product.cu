@@ -19,6 +19,8 @@ constexpr int64_t kRoundedUnit = 8;
 // Rows along x, a row's groups of four elements shared out along y.
 template <typename X>
 __global__ void RoundRows(const X* x, BFloat16* to, int64_t x_stride, int to_stride, int width, bool fours) {
+  LetNextStart();
+  WaitForPrevious();
   x += blockIdx.x * x_stride;
   to += static_cast<int64_t>(blockIdx.x) * to_stride;
   const int i = static_cast<int>(blockIdx.y * blockDim.x + threadIdx.x) * 4;
@@ -33,10 +35,9 @@ RowwiseInputs<BFloat16> Round(Context& context, ops::Stream stream, const Rowwis
   const size_t bytes = static_cast<size_t>(inputs.rows) * static_cast<size_t>(stride) * sizeof(BFloat16);
   auto* to = static_cast<BFloat16*>(context.Scratch(bytes, stream));
   constexpr int kThreads = 256;
-  RoundRows<<<dim3(static_cast<unsigned>(inputs.rows), GridFor(stride, kThreads * 4)), kThreads, 0,
-              context.stream(stream)>>>(inputs.x, to, inputs.stride, stride, inputs.width,
-                                        FoursAligned(inputs.x, inputs.stride));
-  NOSA_CUDA_LAUNCHED();
+  Launch(&RoundRows<X>, dim3(static_cast<unsigned>(inputs.rows), GridFor(stride, kThreads * 4)), dim3(kThreads), 0,
+         context.stream(stream), inputs.x, to, inputs.stride, stride, inputs.width,
+         FoursAligned(inputs.x, inputs.stride));
   return {to, stride, inputs.rows, inputs.width};
 }
 
@@ -96,10 +97,11 @@ class Product {
            next.y.row_stride() == term.y.row_stride() && next.y.row<float>(0) == term.y.row<float>(0) + term.y.dim(1);
   }
   static ops::ProductArgs::Term Join(const ops::ProductArgs::Term& term, const ops::ProductArgs::Term& next) {
-    return {ConstTensorView(term.w.bytes(), term.w.dtype(), {term.w.rows() + next.w.rows(), term.w.dim(1)},
-                            term.w.row_stride()),
-            TensorView(term.y.bytes(), DType::kF32, {term.y.rows(), term.y.dim(1) + next.y.dim(1)}, term.y.row_stride()),
-            term.accumulate};
+    return {
+        ConstTensorView(term.w.bytes(), term.w.dtype(), {term.w.rows() + next.w.rows(), term.w.dim(1)},
+                        term.w.row_stride()),
+        TensorView(term.y.bytes(), DType::kF32, {term.y.rows(), term.y.dim(1) + next.y.dim(1)}, term.y.row_stride()),
+        term.accumulate};
   }
   // Once a call.
   const RowwiseInputs<BFloat16>& rounded() {

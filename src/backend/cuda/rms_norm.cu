@@ -9,8 +9,10 @@ namespace {
 // One block a row. Each thread takes groups of four neighbours, whether they can be loaded at once or not: the order of
 // the sum, and so the bits of a row, do not depend on where the row lies.
 template <typename T, typename Y>
-__global__ void RmsNorm(const float* x, const T* weight, Y* y, int64_t x_stride, int64_t y_stride, int width,
-                        float eps, bool fours) {
+__global__ void RmsNorm(const float* x, const T* weight, Y* y, int64_t x_stride, int64_t y_stride, int width, float eps,
+                        bool fours) {
+  LetNextStart();
+  WaitForPrevious();
   x += blockIdx.x * x_stride;
   y += blockIdx.x * y_stride;
   const int first = static_cast<int>(threadIdx.x) * 4, step = static_cast<int>(blockDim.x) * 4;
@@ -47,11 +49,10 @@ void rms_norm(ops::Backend& backend, ops::Stream stream, const ops::RmsNormArgs&
       const bool fours =
           FoursAligned(x, args.x.row_stride()) && FoursAligned(y, args.y.row_stride()) && FoursAligned(weight, 0);
       constexpr int kThreads = 256;
-      RmsNorm<T, Y><<<static_cast<unsigned>(rows), kThreads, 0, ContextOf(backend).stream(stream)>>>(
-          x, weight, y, args.x.row_stride(), args.y.row_stride(), static_cast<int>(width), args.eps, fours);
+      Launch(&RmsNorm<T, Y>, dim3(static_cast<unsigned>(rows)), dim3(kThreads), 0, ContextOf(backend).stream(stream), x,
+             weight, y, args.x.row_stride(), args.y.row_stride(), static_cast<int>(width), args.eps, fours);
     });
   });
-  NOSA_CUDA_LAUNCHED();
 }
 
 }  // namespace nosa::cuda

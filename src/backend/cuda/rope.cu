@@ -17,14 +17,16 @@ struct RopeShape {
 
 // A thread a row, pair of channels and kHeads heads.
 __global__ void Rope(float* x, const int32_t* positions, const float* inv_freq, RopeShape shape) {
+  LetNextStart();
   const int64_t thread = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
   const int i = static_cast<int>(thread % shape.half);
   const int parts = (shape.heads + kHeads - 1) / kHeads;
   const int first = static_cast<int>(thread / shape.half % parts) * kHeads;
   const int64_t row = thread / shape.half / parts;
+  float sine = 0, cosine = 1;
+  if (row < shape.rows) sincosf(__fmul_rn(static_cast<float>(positions[row]), inv_freq[i]), &sine, &cosine);
+  WaitForPrevious();
   if (row >= shape.rows) return;
-  float sine, cosine;
-  sincosf(__fmul_rn(static_cast<float>(positions[row]), inv_freq[i]), &sine, &cosine);
   float* at = x + row * shape.row_stride + static_cast<int64_t>(first) * 2 * shape.half + i;
 #pragma unroll
   for (int h = 0; h < kHeads; ++h, at += 2 * shape.half) {
@@ -46,9 +48,8 @@ void rope(ops::Backend& backend, ops::Stream stream, const ops::RopeArgs& args) 
   const int32_t* positions = context.Stage(args.positions, stream);
   const float* inv_freq = context.Stage(args.inv_freq, stream);
   constexpr int kThreads = 128;
-  Rope<<<GridFor(threads, kThreads), kThreads, 0, context.stream(stream)>>>(args.x.row<float>(0), positions, inv_freq,
-                                                                            shape);
-  NOSA_CUDA_LAUNCHED();
+  Launch(&Rope, dim3(GridFor(threads, kThreads)), dim3(kThreads), 0, context.stream(stream), args.x.row<float>(0),
+         positions, inv_freq, shape);
 }
 
 }  // namespace nosa::cuda

@@ -90,6 +90,7 @@ __global__ void __launch_bounds__(kWarps* kWarpSize, kRowTiles <= 2 ? 2 : 1)
     RowwiseBf16Kernel(RowwiseLaunch<X> launch) {
   constexpr int kRows = kRowTiles * kTileRows, kColumns = kColumnTiles * kTileColumns;
   __shared__ float parts[kWarps][kTileRows][kColumns];
+  LetNextStart();
 
   // Blocks that read the same weights are neighbours.
   const int width = launch.inputs.width, rows = launch.inputs.rows;
@@ -136,6 +137,7 @@ __global__ void __launch_bounds__(kWarps* kWarpSize, kRowTiles <= 2 ? 2 : 1)
         w[step][i / 2][i % 2] = LoadWeights<kVector>(w_rows[i / 2][i % 2], input(step), width);
       }
     }
+    WaitForPrevious();  // the weights do not: those of the first turn come while it waits
     if constexpr (kEarly) {
 #pragma unroll
       for (int step = 0; step < kSteps; ++step) load_inputs(x[step], input(step));
@@ -157,6 +159,7 @@ __global__ void __launch_bounds__(kWarps* kWarpSize, kRowTiles <= 2 ? 2 : 1)
     }
   }
 
+  WaitForPrevious();  // also warps without a turn
 #pragma unroll
   for (int r = 0; r < kRowTiles; ++r) {
     const int row_begin = first_row + r * kTileRows;
@@ -182,12 +185,11 @@ __global__ void __launch_bounds__(kWarps* kWarpSize, kRowTiles <= 2 ? 2 : 1)
 }
 
 template <typename X, int kRowTiles, int kColumnTiles, bool kVector>
-void Launch(cudaStream_t stream, const RowwiseInputs<X>& inputs, std::span<const RowwiseTerm> terms) {
+void LaunchKernel(cudaStream_t stream, const RowwiseInputs<X>& inputs, std::span<const RowwiseTerm> terms) {
   const RowwiseLaunch<X> launch = MakeRowwiseLaunch(inputs, terms, kColumnTiles * kTileColumns);
   const int64_t blocks = launch.tiles * CeilDiv(inputs.rows, kRowTiles * kTileRows);
-  RowwiseBf16Kernel<X, kRowTiles, kColumnTiles, kVector>
-      <<<static_cast<unsigned>(blocks), kWarps * kWarpSize, 0, stream>>>(launch);
-  NOSA_CUDA_LAUNCHED();
+  Launch(&RowwiseBf16Kernel<X, kRowTiles, kColumnTiles, kVector>, dim3(static_cast<unsigned>(blocks)),
+         dim3(kWarps * kWarpSize), 0, stream, launch);
 }
 
 // Wide blocks read x half as often, but there must be enough of them for every multiprocessor.
@@ -201,9 +203,9 @@ template <typename X, int kRowTiles>
 void LaunchVector(Context& context, ops::Stream stream, const RowwiseInputs<X>& inputs,
                   std::span<const RowwiseTerm> terms) {
   if (EnoughForWideBlocks(context, terms)) {
-    Launch<X, kRowTiles, 2, true>(context.stream(stream), inputs, terms);
+    LaunchKernel<X, kRowTiles, 2, true>(context.stream(stream), inputs, terms);
   } else {
-    Launch<X, kRowTiles, 1, true>(context.stream(stream), inputs, terms);
+    LaunchKernel<X, kRowTiles, 1, true>(context.stream(stream), inputs, terms);
   }
 }
 
@@ -222,8 +224,8 @@ bool CanLoadVectors(std::span<const RowwiseTerm> terms, int width) {
 void RowwiseBf16(Context& context, ops::Stream stream, const RowwiseInputs<BFloat16>& inputs,
                  std::span<const RowwiseTerm> terms) {
   if (!CanLoadVectors(terms, inputs.width)) {
-    if (inputs.rows <= 2 * kTileRows) return Launch<BFloat16, 2, 1, false>(context.stream(stream), inputs, terms);
-    return Launch<BFloat16, 8, 1, false>(context.stream(stream), inputs, terms);
+    if (inputs.rows <= 2 * kTileRows) return LaunchKernel<BFloat16, 2, 1, false>(context.stream(stream), inputs, terms);
+    return LaunchKernel<BFloat16, 8, 1, false>(context.stream(stream), inputs, terms);
   }
   if (inputs.rows <= kTileRows) return LaunchVector<BFloat16, 1>(context, stream, inputs, terms);
   if (inputs.rows <= 2 * kTileRows) return LaunchVector<BFloat16, 2>(context, stream, inputs, terms);

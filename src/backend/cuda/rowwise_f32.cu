@@ -73,7 +73,7 @@ __global__ void __launch_bounds__(kWarps* kWarpSize) RowwiseF32Kernel(RowwiseLau
 }
 
 template <int kRows, bool kVector>
-void Launch(cudaStream_t stream, const RowwiseInputs<float>& inputs, std::span<const RowwiseTerm> terms) {
+void LaunchKernel(cudaStream_t stream, const RowwiseInputs<float>& inputs, std::span<const RowwiseTerm> terms) {
   const RowwiseLaunch<float> launch = MakeRowwiseLaunch(inputs, terms, kColumns);
   const int64_t blocks = launch.tiles * CeilDiv(inputs.rows, kRows);
   RowwiseF32Kernel<kRows, kVector><<<static_cast<unsigned>(blocks), kWarps * kWarpSize, 0, stream>>>(launch);
@@ -89,8 +89,8 @@ void RowwiseF32(Context& context, ops::Stream stream, const RowwiseInputs<float>
                         return FoursAligned(static_cast<const float*>(term.w), term.w_stride);
                       });
   const bool one = inputs.rows == 1;
-  const auto launch =
-      vector ? (one ? Launch<1, true> : Launch<kFewRows, true>) : (one ? Launch<1, false> : Launch<kFewRows, false>);
+  const auto launch = vector ? (one ? LaunchKernel<1, true> : LaunchKernel<kFewRows, true>)
+                             : (one ? LaunchKernel<1, false> : LaunchKernel<kFewRows, false>);
   launch(context.stream(stream), inputs, terms);
 }
 

@@ -9,6 +9,8 @@ namespace {
 template <typename Y>
 __global__ void Swiglu(const float* gate, const float* up, Y* y, int64_t gate_stride, int64_t up_stride,
                        int64_t y_stride, int width) {
+  LetNextStart();
+  WaitForPrevious();
   const int64_t row = blockIdx.y;
   const int i = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
   if (i >= width) return;
@@ -25,11 +27,10 @@ void swiglu(ops::Backend& backend, ops::Stream stream, const ops::SwigluArgs& ar
   constexpr int kThreads = 256;
   const dim3 grid(static_cast<unsigned>(CeilDiv(width, kThreads)), static_cast<unsigned>(rows));
   DispatchFloat(args.y.dtype(), [&]<typename Y>() {
-    Swiglu<Y><<<grid, kThreads, 0, context.stream(stream)>>>(
-        args.gate.row<float>(0), args.up.row<float>(0), args.y.row<Y>(0), args.gate.row_stride(), args.up.row_stride(),
-        args.y.row_stride(), static_cast<int>(width));
+    Launch(&Swiglu<Y>, grid, dim3(kThreads), 0, context.stream(stream), args.gate.row<float>(0), args.up.row<float>(0),
+           args.y.row<Y>(0), args.gate.row_stride(), args.up.row_stride(), args.y.row_stride(),
+           static_cast<int>(width));
   });
-  NOSA_CUDA_LAUNCHED();
 }
 
 }  // namespace nosa::cuda

@@ -32,9 +32,24 @@ void Fill(Backend& backend, const SelectBlocksArgs& args, const float* values, i
           std::vector<uint64_t>* mask) {
   std::vector<float> scores(static_cast<size_t>(blocks));
   const BlockScoresArgs::Row pooled = {values, scores.data(), windows, blocks};
-  reference::block_scores(backend, {}, {.rows = {&pooled, 1}, .windows_per_block = args.block_size / args.kernel_stride});
+  reference::block_scores(backend, {},
+                          {.rows = {&pooled, 1}, .windows_per_block = args.block_size / args.kernel_stride});
   const TopkBlocksArgs::Row row = {scores.data(), mask->data(), blocks};
   reference::topk_blocks(backend, {}, {.rows = {&row, 1}, .k = members});
+}
+
+// The forced blocks of `mask`, and the picks.
+void Replay(const SelectBlocksArgs& args, int row, int g, int own, std::vector<uint64_t>* mask) {
+  const SelectionTrace& trace = args.replay.trace;
+  const int recent = own - args.rule.local_blocks;
+  const int64_t at = (static_cast<int64_t>(row % trace.rows) * trace.steps +
+                      (*args.replay.step + args.replay.stagger * row) % trace.steps) *
+                         trace.lanes +
+                     args.replay.lane + g;
+  for (int i = 0; i < trace.width; ++i) {
+    const int b = args.rule.init_blocks + trace.picks[at * trace.width + i];
+    if (b < recent) (*mask)[static_cast<size_t>(b / 64)] |= uint64_t{1} << (b % 64);
+  }
 }
 
 }  // namespace
@@ -50,7 +65,8 @@ void select_blocks(Backend& backend, Stream, const SelectBlocksArgs& args) {
     const int windows = pos + 1 < args.kernel_size ? 0 : (pos + 1 - args.kernel_size) / args.kernel_stride + 1;
     const int64_t width = static_cast<int64_t>(RoundUp(static_cast<uint64_t>(std::max(windows, 1)), kWindowTile));
     std::vector<float> p;
-    if (rule.query_blocks > 0 && !rule.every_block) p = WindowScores(backend, args, r, windows, width);
+    const bool selects = args.replay.trace.picks == nullptr && !rule.every_block;
+    if (selects && rule.query_blocks > 0) p = WindowScores(backend, args, r, windows, width);
     for (int g = 0; g < args.kv_heads; ++g) {
       const int lane = r * args.kv_heads + g;
       std::vector<uint64_t> mask(static_cast<size_t>(blocks + 63) / 64, 0);
@@ -58,10 +74,14 @@ void select_blocks(Backend& backend, Stream, const SelectBlocksArgs& args) {
         const bool forced = rule.every_block || b < rule.init_blocks || b >= own - rule.local_blocks;
         if (forced) mask[static_cast<size_t>(b / 64)] |= uint64_t{1} << (b % 64);
       }
-      if (!p.empty()) Fill(backend, args, p.data() + g * width, windows, blocks, rule.query_blocks, &mask);
-      if (rule.topk > 0 && !rule.every_block) {
-        const float* sigma = args.states[static_cast<size_t>(lane)].sigma;
-        Fill(backend, args, sigma, windows, blocks, rule.topk, &mask);
+      if (args.replay.trace.picks != nullptr) {
+        Replay(args, r, g, own, &mask);
+      } else {
+        if (!p.empty()) Fill(backend, args, p.data() + g * width, windows, blocks, rule.query_blocks, &mask);
+        if (rule.topk > 0 && !rule.every_block) {
+          const float* sigma = args.states[static_cast<size_t>(lane)].sigma;
+          Fill(backend, args, sigma, windows, blocks, rule.topk, &mask);
+        }
       }
       for (int b = 0; b < blocks; ++b) {
         if ((mask[static_cast<size_t>(b / 64)] >> (b % 64) & 1) != 0) {

@@ -94,6 +94,35 @@ TEST(ProductTest, SeveralTermsAndStrides) {
   }
 }
 
+// As decode steps of many sequences have them: sums that several workers of a device share out, one term adding. The
+// same call gives the same bits each time.
+TEST(ProductTest, LongSumsOfSomeRows) {
+  for (const TargetCase& each : TargetCases()) {
+    const auto backend = each.Make();
+    const auto reference = reference::MakeReferenceBackend();
+    for (const auto& [n, k] : {std::pair<int64_t, int64_t>{300, 1048}, {40, 4096}, {1500, 72}}) {
+      for (const int64_t m : {9, 36, 64, 90}) {
+        SCOPED_TRACE(Label(each, Mode::kBatched, DType::kBF16, m, n, k));
+        const RandomTensor x(DType::kF32, {m, k}, 1), w(DType::kBF16, {n, k}, 2), before(DType::kF32, {m, n}, 3);
+        for (const bool accumulate : {false, true}) {
+          const RandomTensor expected(DType::kF32, {m, n}, 3), actual(DType::kF32, {m, n}, 3);
+          const ProductArgs::Term wanted[] = {{w.view, expected.view, accumulate}},
+                                  got[] = {{w.view, actual.view, accumulate}};
+          product(*reference, {}, {.x = x.view, .terms = wanted, .mode = Mode::kBatched});
+          product(*backend, {}, {.x = x.view, .terms = got, .mode = Mode::kBatched});
+          ExpectProduct(actual.view, expected.view, x.view, w.view, accumulate ? &before.view : nullptr);
+          for (int i = 0; i < 3; ++i) {
+            const RandomTensor again(DType::kF32, {m, n}, 3);
+            const ProductArgs::Term same[] = {{w.view, again.view, accumulate}};
+            product(*backend, {}, {.x = x.view, .terms = same, .mode = Mode::kBatched});
+            EXPECT_TRUE(SameBits(again.view, actual.view));
+          }
+        }
+      }
+    }
+  }
+}
+
 // bf16 weights round x: the result is the rounded inputs' and not the inputs'.
 TEST(ProductTest, Bf16RoundsItsInputs) {
   const int64_t k = 64;

@@ -1,4 +1,4 @@
-#include "ops/replay_selection.h"
+#include "ops/select_blocks.h"
 
 #include <set>
 
@@ -48,17 +48,23 @@ class Replay {
     Replayed out = {TestVector<int32_t>(lanes * static_cast<size_t>(width_) + 1, -7),
                     TestVector<int32_t>(lanes + 1, -7)};
     const TestVector<int32_t> now = {step};
-    replay_selection(backend, {},
-                     {.trace = {picks_.data(), shape_.rows, shape_.steps, shape_.lanes, shape_.picks},
-                      .lane = shape_.lane,
-                      .step = now.data(),
-                      .stagger = shape_.stagger,
-                      .positions = positions_,
-                      .kv_heads = kHeads,
-                      .init_blocks = shape_.init,
-                      .local_blocks = shape_.local,
-                      .block_size = shape_.block,
-                      .selection = {out.ids.data(), out.counts.data(), width_}});
+    const RandomTensor q(DType::kF32, {seats(), kHeads, 16}, 3);
+    const TestVector<WindowState> states(lanes);
+    select_blocks(backend, {},
+                  {.q = q.view,
+                   .positions = positions_,
+                   .states = states,
+                   .rule = {.init_blocks = shape_.init, .local_blocks = shape_.local},
+                   .kv_heads = kHeads,
+                   .block_size = shape_.block,
+                   .kernel_size = 8,
+                   .kernel_stride = 4,
+                   .max_blocks = kPlaces + 1,
+                   .selection = {out.ids.data(), out.counts.data(), width_},
+                   .replay = {{picks_.data(), shape_.rows, shape_.steps, shape_.lanes, shape_.picks},
+                              shape_.lane,
+                              now.data(),
+                              shape_.stagger}});
     return out;
   }
 
@@ -94,7 +100,7 @@ class Replay {
   std::vector<int32_t> positions_;
 };
 
-TEST(replay_selection, MatchesTwin) {
+TEST(select_blocks_replay, MatchesTwin) {
   const auto reference = reference::MakeReferenceBackend();
   for (const ReplayShape& shape : kShapes) {
     const Replay replay(shape);
@@ -116,7 +122,7 @@ TEST(replay_selection, MatchesTwin) {
   }
 }
 
-TEST(replay_selection, TwinIsForcedBlocksAndPicks) {
+TEST(select_blocks_replay, TwinIsForcedBlocksAndPicks) {
   for (const ReplayShape& shape : kShapes) {
     SCOPED_TRACE(shape.Name());
     const Replay replay(shape);
