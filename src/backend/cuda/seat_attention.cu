@@ -7,7 +7,7 @@
 namespace nosa::cuda {
 namespace {
 
-constexpr int kThreads = 128, kCtas = 4;
+constexpr int kThreads = 128, kCtas = 4, kFetchers = 8;
 
 // One head of a split. Shared memory: the weights of a block's tokens [B], the sums [Dv].
 template <typename T>
@@ -62,32 +62,29 @@ template <typename T>
 __global__ void __launch_bounds__(kThreads, kCtas) PlainAttention(const __grid_constant__ SeatParams p) {
   extern __shared__ float plain_shared[];
   __shared__ SeatItem item;
-  __shared__ bool last;
   const int thread = static_cast<int>(threadIdx.x);
   const SeatRole role = TakeRole(p);
   if (role.fetches()) FetchBlocks(p, role);
   __syncthreads();
-  SeatWork work(p, role);  // of the first warp
+  SeatWork work(p, role);  // the first warp takes splits
+  SeatWork::Block own;
   for (;;) {
     if (thread < kWarpSize) {
-      const SeatItem next = work.Next();
+      const SeatItem next = work.Next(&own);
       if (thread == 0) item = next;
     }
     __syncthreads();
-    if (item.lane < 0) break;
-    for (int i = 0; role.copies > 0 && i < item.blocks; ++i) {
-      const int entry = item.split * ops::kSplitBlocks + i;
-      WaitForBlock(p, p.arrivals[static_cast<int64_t>(item.lane) * p.selection.width + entry]);
+    const SeatItem now = item;
+    if (now.lane < 0) break;
+    for (int i = 0; role.copies > 0 && i < now.blocks; ++i) {
+      const int entry = now.split * ops::kSplitBlocks + i;
+      WaitForBlock(p, p.arrivals[static_cast<int64_t>(now.lane) * p.selection.width + entry]);
     }
-    for (int h = 0; item.splits > 0 && h < p.group; ++h) {
-      AttendHead<T>(p, item, h, plain_shared, plain_shared + p.frame.block_size);
-    }
+    for (int h = 0; h < p.group; ++h) AttendHead<T>(p, now, h, plain_shared, plain_shared + p.frame.block_size);
     __syncthreads();
-    if (thread == 0) last = item.splits == 0 || FinishSplit(p, item);
-    __syncthreads();
-    if (last) MergeLane<1>(p, item.lane, item.splits, thread, kThreads);
-    __syncthreads();
+    if (thread == 0) FinishSplit(p, now);
   }
+  MergeHeads<1>(p);
   Leave(p, role);
 }
 
@@ -125,12 +122,15 @@ void seat_attention(ops::Backend& backend, ops::Stream stream, const ops::SeatAt
       .out = args.out.row_bytes(0),
       .out_dtype = args.out.dtype(),
       .out_stride = args.out.row_stride()};
-  // Eight CTAs fill the wire, whatever their size (docs/performance.md).
-  p.fetchers = 8;
+  p.fetchers = kFetchers;
   p.pieces = (words + kFetchWords * kWarpSize - 1) / (kFetchWords * kWarpSize);
   p.piece_words = (words + p.pieces - 1) / p.pieces;
   PlaceCounters(context.Counters(SeatCounters(lanes, args.selection.width), stream), &p);
   const cudaStream_t queue = context.stream(stream);
+  if (LaunchSeatMma(p, context.multiprocessors(), queue)) {
+    NOSA_CUDA_LAUNCHED();
+    return;
+  }
   const unsigned ctas = static_cast<unsigned>(
       std::min<int64_t>(states + (p.copies == nullptr ? 0 : p.fetchers), context.multiprocessors() * kCtas));
   // The compiler reads weights four at a time, so there is room for three more than are used.

@@ -121,148 +121,214 @@ __device__ inline void WaitForBlock(const SeatParams& p, int arrival) {
 // A split to be computed. lane = -1: there are no more.
 struct SeatItem {
   int lane, split;
-  int splits;  // of the lane's selection; 0: an empty seat, whose answer is 0
   int blocks;
   int32_t pos;
 };
-
-// Which split comes at `rank` in its lane. By a warp.
-__device__ inline int SplitOfRank(const SeatParams& p, int lane, int count, int rank) {
-  static_assert(kWarpSize % ops::kSplitBlocks == 0, "splits lie within 32 blocks");
-  constexpr unsigned kFirst = kAllLanes / ((1u << ops::kSplitBlocks) - 1);  // a bit for the first block of each split
-  const int self = static_cast<int>(threadIdx.x) % kWarpSize;
-  const int32_t* arrivals = p.arrivals + static_cast<int64_t>(lane) * p.selection.width;
-  for (const bool late : {false, true}) {
-    for (int first = 0; first < count; first += kWarpSize) {
-      const unsigned waits = __ballot_sync(kAllLanes, first + self < count && arrivals[first + self] > 0);
-      unsigned splits = 0;
-#pragma unroll
-      for (int i = 0; i < ops::kSplitBlocks; ++i) splits |= waits >> i;
-      splits = (late ? splits : ~splits) & kFirst;
-      if (count - first < kWarpSize) splits &= (1u << (count - first)) - 1;
-      const int found = __popc(splits);
-      if (rank >= found) {
-        rank -= found;
-        continue;
-      }
-      for (; rank > 0; --rank) splits &= splits - 1;
-      return (first + __ffs(static_cast<int>(splits)) - 1) / ops::kSplitBlocks;
-    }
-  }
-  return 0;
-}
 
 __device__ inline int SelectedOf(const SeatParams& p, int lane) {
   const int count = p.selection.counts[lane];  // beside the position, not after it
   return p.positions[lane / p.kv_heads] < 0 ? 0 : count;
 }
 
-// Takes splits one after another, the number of the next one while this one is worked on. For one whole warp of a CTA.
+// Takes splits one after another. For one whole warp of a CTA. What has to be known is loaded side by side, before any
+// of it is looked at, and the number of the next split while this one is found out: splits cannot be computed faster
+// than they are found.
 class SeatWork {
  public:
-  __device__ SeatWork(const SeatParams& p, const SeatRole& role)
-      : p_(p), role_(role), end_(p.lanes * p.splits), ticket_(role.first()) {}
+  // Block `thread of the warp` of a split; arrival as SeatAttentionArgs::arrivals.
+  struct Block {
+    const std::byte* data;
+    int32_t id;
+    int arrival;
+  };
 
-  __device__ SeatItem Next() {
+  __device__ SeatWork(const SeatParams& p, const SeatRole& role)
+      : p_(p),
+        role_(role),
+        self_(static_cast<int>(threadIdx.x) % kWarpSize),
+        end_(p.lanes * p.splits),
+        fresh_(role.fetches()),
+        ticket_(role.first()) {}
+
+  // `own` means nothing beyond the split's blocks.
+  __device__ SeatItem Next(Block* own) {
     for (;;) {
-      if (ticket_ < 0) ticket_ = Take();
+      if (fresh_) ticket_ = Take();
+      fresh_ = false;
       const int ticket = __shfl_sync(kAllLanes, ticket_, 0);
-      if (ticket >= end_) return {-1, 0, 0, 0, 0};
+      if (ticket >= end_) return {-1, 0, 0, 0};
       ticket_ = Take();
       const int lane = ticket % p_.lanes, rank = ticket / p_.lanes;
       const int32_t pos = p_.positions[lane / p_.kv_heads];
-      const int count = SelectedOf(p_, lane), splits = ops::SplitsOf(count);
-      if (rank >= max(splits, 1)) {
+      const int selected = p_.selection.counts[lane];
+      int32_t arrivals[kNear] = {};
+      if (role_.copies == 0) {
+        *own = LoadBlock(lane, rank);
+      } else {
+#pragma unroll
+        for (int i = 0; i < kNear; ++i) arrivals[i] = Arrival(lane, i * kWarpSize + self_);
+      }
+      const int count = pos < 0 ? 0 : selected;
+      if (rank >= ops::SplitsOf(count)) {
         if (!shortened_) Shorten();
         continue;
       }
-      const int split = role_.copies == 0 ? rank : SplitOfRank(p_, lane, count, rank);
-      return {lane, split, splits, min(ops::kSplitBlocks, count - split * ops::kSplitBlocks), pos};
+      int split = rank;
+      if (role_.copies != 0) {
+        split = SplitOfRank(lane, count, rank, arrivals);
+        *own = LoadBlock(lane, split);
+      }
+      return {lane, split, min(ops::kSplitBlocks, count - split * ops::kSplitBlocks), pos};
     }
   }
 
  private:
-  __device__ int Take() { return threadIdx.x % kWarpSize == 0 ? atomicAdd(p_.next, 1) + role_.others() : 0; }
+  static constexpr int kNear = 3;  // entries of so many warps are loaded before it is known whether they count
+
+  __device__ int64_t Entry(int lane, int i) const {
+    return static_cast<int64_t>(lane) * p_.selection.width + min(i, p_.selection.width - 1);
+  }
+  __device__ int32_t Arrival(int lane, int i) const { return p_.arrivals[Entry(lane, i)]; }
+  __device__ Block LoadBlock(int lane, int split) const {
+    if (self_ >= ops::kSplitBlocks) return {};
+    const int64_t at = Entry(lane, split * ops::kSplitBlocks + self_);
+    return {p_.addresses[at], p_.selection.ids[at], role_.copies == 0 ? 0 : p_.arrivals[at]};
+  }
+  // Of the warp's first thread.
+  __device__ int Take() const { return self_ == 0 ? atomicAdd(p_.next, 1) + role_.others() : 0; }
+
+  // Which split comes at `rank`: those whose blocks are all there first. `near`: the arrivals of the first entries.
+  __device__ int SplitOfRank(int lane, int count, int rank, const int32_t (&near)[kNear]) const {
+    static_assert(kWarpSize % ops::kSplitBlocks == 0, "splits lie within a warp's entries");
+    constexpr unsigned kFirst = kAllLanes / ((1u << ops::kSplitBlocks) - 1);  // a bit for the first block of each split
+    int found = -1;
+    const auto look = [&](bool late, int first, int32_t arrival) {
+      const unsigned waits = __ballot_sync(kAllLanes, first + self_ < count && arrival > 0);
+      unsigned splits = 0;
+#pragma unroll
+      for (int i = 0; i < ops::kSplitBlocks; ++i) splits |= waits >> i;
+      splits = (late ? splits : ~splits) & kFirst;
+      if (count - first < kWarpSize) splits &= (1u << (count - first)) - 1;
+      const int has = __popc(splits);
+      if (rank < has) {
+        for (int skip = rank; skip > 0; --skip) splits &= splits - 1;
+        found = (first + __ffs(static_cast<int>(splits)) - 1) / ops::kSplitBlocks;
+      }
+      rank -= has;
+    };
+    for (const bool late : {false, true}) {
+#pragma unroll
+      for (int i = 0; i < kNear; ++i) {
+        if (found < 0 && i * kWarpSize < count) look(late, i * kWarpSize, near[i]);
+      }
+      for (int first = kNear * kWarpSize; found < 0 && first < count; first += kWarpSize) {
+        look(late, first, Arrival(lane, first + self_));
+      }
+      if (found >= 0) break;
+    }
+    return found;
+  }
   // No lane has more splits than the longest selection, which may be far shorter than there is room for.
   __device__ void Shorten() {
-    int most = 1;
-    for (int lane = static_cast<int>(threadIdx.x) % kWarpSize; lane < p_.lanes; lane += kWarpSize) {
-      most = max(most, ops::SplitsOf(SelectedOf(p_, lane)));
-    }
+    int most = 0;
+    for (int lane = self_; lane < p_.lanes; lane += kWarpSize) most = max(most, ops::SplitsOf(SelectedOf(p_, lane)));
     end_ = min(end_, WarpMax(most) * p_.lanes);
     shortened_ = true;
   }
 
   const SeatParams& p_;
   const SeatRole& role_;
-  int end_;
+  int self_, end_;
   bool shortened_ = false;
-  int ticket_;  // of the warp's first thread; below 0: to be taken
+  bool fresh_;  // no number has been taken yet
+  int ticket_;  // of the warp's first thread
 };
 
-// Counts a split of which this CTA's threads have written the state (and met since); whether it was the lane's last
-// one, all of whose states can then be read. For one thread.
-__device__ inline bool FinishSplit(const SeatParams& p, const SeatItem& item) {
+// Counts a split of which this CTA's threads have written the state (and met since). Each thread for a split of its
+// own; lane -1: none.
+__device__ inline void FinishSplit(const SeatParams& p, const SeatItem& item) {
   __threadfence();
-  const bool last = atomicAdd(p.done + item.lane, 1) == item.splits - 1;
-  if (last) p.done[item.lane] = 0;
-  __threadfence();
-  return last;
+  if (item.lane >= 0) atomicAdd(p.done + item.lane, 1);
 }
 
-// The answer of a lane: its states merged, by `threads` threads, kWide channels each. States are read from L2, as other
-// multiprocessors have written them.
+// One head's answer: its states merged in the order of the splits, by a warp, kWide channels a thread. States are read
+// from L2, as other multiprocessors have written them; the sums of the first splits side by side with the maxima of
+// all.
 template <int kWide>
-__device__ inline void MergeLane(const SeatParams& p, int lane, int splits, int thread, int threads) {
-  const int channels = p.states.v_dim, per_head = channels / kWide;
-  const int64_t first = static_cast<int64_t>(lane) * p.splits;
-  const int64_t row = lane / p.kv_heads * p.out_stride + static_cast<int64_t>(lane % p.kv_heads) * p.group * channels;
-  for (int i = thread; i < p.group * per_head; i += threads) {
-    const int h = i / per_head, c = i % per_head * kWide;
-    float max = -INFINITY;
-#pragma unroll 8
-    for (int s = 0; s < splits; ++s) max = fmaxf(max, __ldcg(p.states.m + (first + s) * p.group + h));
+__device__ inline void MergeHead(const SeatParams& p, int lane, int h, int splits) {
+  constexpr int kAhead = 9;
+  const int self = static_cast<int>(threadIdx.x) % kWarpSize, channels = p.states.v_dim;
+  const int64_t first = static_cast<int64_t>(lane) * p.splits * p.group + h;  // of the states, `group` apart
+  float max = -INFINITY;
+  for (int s = self; s < splits; s += kWarpSize) max = fmaxf(max, __ldcg(p.states.m + first + int64_t{s} * p.group));
+  max = WarpMax(max);
+  const int64_t row =
+      lane / p.kv_heads * p.out_stride + (static_cast<int64_t>(lane % p.kv_heads) * p.group + h) * channels;
+  for (int c = self * kWide; c < channels; c += kWarpSize * kWide) {
     float sum = 0, acc[kWide] = {};
-    // No branch, so that several states are loaded side by side; an empty one counts nothing.
-#pragma unroll 8
-    for (int s = 0; s < splits; ++s) {
-      const int64_t at = (first + s) * p.group + h;
-      const float m = __ldcg(p.states.m + at), scale = m == -INFINITY ? 0.0f : expf(m - max);
-      sum += __ldcg(p.states.l + at) * scale;
-      if constexpr (kWide == 4) {
-        const float4 x = __ldcg(reinterpret_cast<const float4*>(p.states.acc + at * channels + c));
-        acc[0] += x.x * scale;
-        acc[1] += x.y * scale;
-        acc[2] += x.z * scale;
-        acc[3] += x.w * scale;
-      } else {
-        acc[0] += __ldcg(p.states.acc + at * channels + c) * scale;
+    for (int begin = 0; begin < splits; begin += kAhead) {
+      float x[kAhead][kWide], m[kAhead], l[kAhead];
+#pragma unroll
+      for (int i = 0; i < kAhead; ++i) {
+        const int64_t at = first + static_cast<int64_t>(min(begin + i, splits - 1)) * p.group;
+        m[i] = __ldcg(p.states.m + at);
+        l[i] = __ldcg(p.states.l + at);
+        const float* from = p.states.acc + at * channels + c;
+        if constexpr (kWide == 4) {
+          const float4 four = __ldcg(reinterpret_cast<const float4*>(from));
+          x[i][0] = four.x, x[i][1] = four.y, x[i][2] = four.z, x[i][3] = four.w;
+        } else if constexpr (kWide == 2) {
+          const float2 two = __ldcg(reinterpret_cast<const float2*>(from));
+          x[i][0] = two.x, x[i][1] = two.y;
+        } else {
+          x[i][0] = __ldcg(from);
+        }
+      }
+#pragma unroll
+      for (int i = 0; i < kAhead; ++i) {
+        const float scale = begin + i >= splits || m[i] == -INFINITY ? 0.0f : expf(m[i] - max);
+        sum += l[i] * scale;
+#pragma unroll
+        for (int j = 0; j < kWide; ++j) acc[j] += x[i][j] * scale;
       }
     }
-    const int64_t at = row + static_cast<int64_t>(h) * channels + c;
 #pragma unroll
     for (int j = 0; j < kWide; ++j) {
       const float value = sum == 0 ? 0.0f : acc[j] / sum;
       if (p.out_dtype == DType::kF32) {
-        static_cast<float*>(p.out)[at + j] = value;
+        static_cast<float*>(p.out)[row + c + j] = value;
       } else {
-        static_cast<BFloat16*>(p.out)[at + j] = FromFloat<BFloat16>(value);
+        static_cast<BFloat16*>(p.out)[row + c + j] = FromFloat<BFloat16>(value);
       }
     }
+  }
+}
+
+// The heads of all lanes, by the warps of all CTAs when no splits are left: each waits for those of its lane.
+template <int kWide>
+__device__ inline void MergeHeads(const SeatParams& p) {
+  const int warps = static_cast<int>(blockDim.x) / kWarpSize, heads = p.lanes * p.group;
+  for (int head =
+           static_cast<int>(threadIdx.x) / kWarpSize * static_cast<int>(gridDim.x) + static_cast<int>(blockIdx.x);
+       head < heads; head += warps * static_cast<int>(gridDim.x)) {
+    const int lane = head / p.group, splits = ops::SplitsOf(SelectedOf(p, lane));
+    while (LoadAcquire(p.done + lane) < splits) __nanosleep(32);
+    __syncwarp();
+    MergeHead<kWide>(p, lane, head % p.group, splits);
   }
 }
 
 // The last thing that a CTA does, all of its threads.
 __device__ inline void Leave(const SeatParams& p, const SeatRole& role) {
-  __shared__ bool last;
   __syncthreads();
-  if (threadIdx.x == 0) {
-    last = atomicAdd(p.left, 1) == static_cast<int>(gridDim.x) - 1;
-    if (last) *p.started = *p.next = *p.left = 0;
-  }
-  __syncthreads();
-  if (!last) return;
+  const bool last = threadIdx.x == 0 && atomicAdd(p.left, 1) == static_cast<int>(gridDim.x) - 1;
+  if (__syncthreads_or(static_cast<int>(last)) == 0) return;
+  if (threadIdx.x == 0) *p.started = *p.next = *p.left = 0;
   for (int i = static_cast<int>(threadIdx.x); i < role.copies; i += static_cast<int>(blockDim.x)) p.arrived[i] = 0;
+  for (int i = static_cast<int>(threadIdx.x); i < p.lanes; i += static_cast<int>(blockDim.x)) p.done[i] = 0;
 }
+
+// On tensor cores. False where the device or the shape does not allow it (seat_attention_mma.cu): nothing is launched.
+bool LaunchSeatMma(const SeatParams& p, int multiprocessors, cudaStream_t stream);
 
 }  // namespace nosa::cuda
