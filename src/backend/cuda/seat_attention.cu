@@ -67,7 +67,7 @@ __global__ void __launch_bounds__(kThreads, kCtas) PlainAttention(const __grid_c
   if (role.fetches()) FetchBlocks(p, role);
   __syncthreads();
   SeatWork work(p, role);  // the first warp takes splits
-  SeatWork::Block own;
+  SeatWork::Block own = {};
   for (;;) {
     if (thread < kWarpSize) {
       const SeatItem next = work.Next(&own);

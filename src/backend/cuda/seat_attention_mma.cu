@@ -10,7 +10,7 @@ namespace {
 
 // One CTA on a multiprocessor, which goes from split to split without its copies ever running dry: every warp has one
 // job, and hands on what it did through barriers.
-//   plan      takes splits and finds out what is to be known of them: a chain of loads, one split ahead
+//   plan      takes splits and finds out what is to be known of them, some ahead
 //   load      one warp per block of a split: waits for the block where it is on its way, and copies it, 16 tokens at a
 //             time, to a ring of its own
 //   query     turns a split's query into operands
@@ -21,8 +21,8 @@ namespace {
 constexpr int kWarps = ops::kSplitBlocks, kLoad = kWarps, kPlan = 2 * kWarps, kQuery = kPlan + 1, kPublish = kPlan + 2,
               kThreads = (kPublish + 1) * kWarpSize;
 constexpr int kChunk = 16, kHeads = 16, kQueue = 3, kQueries = 2, kWritten = 8;
-constexpr int kMostStages = 5;  // of the ring: beyond three it hardly matters, but they fit
-constexpr int kFetchBytes = 512 << 10;
+constexpr int kMostStages = 5;          // of the ring: beyond three it hardly matters, but they fit
+constexpr int kFetchBytes = 512 << 10;  // on their way; with half of it blocks arrive at two thirds of the rate
 
 template <int Dim>
 struct Stage {
@@ -86,7 +86,7 @@ __device__ void Plan(const SeatParams& p, const SeatRole& role, Shared<Dim>& sha
   for (Turn turn;; turn.Next(kQueue)) {
     WaitFor(&shared.planned_empty[turn.index], turn.phase ^ 1);
     Planned& planned = shared.planned[turn.index];
-    SeatWork::Block own;
+    SeatWork::Block own = {};
     const SeatItem item = work.Next(&own);
     if (self < kWarps) {
       planned.blocks[self] = own.data;

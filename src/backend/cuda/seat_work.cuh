@@ -2,13 +2,15 @@
 // For .cu files of this room only.
 //
 // One kernel does all of it. Its CTAs take numbers as they start: the first `fetchers` of them fetch, piece by piece,
-// and count the pieces of every block; all others, and these when they are done, take splits by number: first every
+// and count the pieces of every block; all others, and these when no piece is left, take splits by number: first every
 // lane's first split, then every lane's second one, and so on, a lane's splits with blocks that are on their way coming
-// last. Those wait for the count of each block they read. Whoever waits has a higher number than those it waits for,
-// which wait for nobody: whatever CTAs the device starts, it ends. The partial states of a lane are merged where its
-// last split was computed, in the order of the splits.
+// last. Those wait for the count of each block they read. When no split is left, the heads are shared out among the
+// warps of all CTAs; each waits for the splits of its lane to be counted, and merges them in their order.
 //
-// Counters are 0 at the start, and made so again: a lane's by who merges it, the rest by the CTA that leaves last.
+// Pieces and splits belong to nobody before they are taken, so whoever waits, waits for a CTA that runs: for a split,
+// which waits for pieces only, or for a piece, which waits for nothing. Whatever CTAs the device starts, it ends.
+//
+// Counters are 0 at the start, and made so again by the CTA that leaves last.
 #pragma once
 
 #include "backend/cuda/context.h"
@@ -36,8 +38,8 @@ struct SeatParams {
   int64_t out_stride;
   int fetchers = 0;                 // CTAs at most
   int pieces = 0, piece_words = 0;  // of a block, 16-byte words
-  // CTAs that have started, splits taken, CTAs that have left.
-  int32_t *started = nullptr, *next = nullptr, *left = nullptr;
+  // CTAs that have started (and splits taken, when nobody fetches), pieces taken, splits taken, CTAs that have left.
+  int32_t *started = nullptr, *fetched = nullptr, *next = nullptr, *left = nullptr;
   int32_t* done = nullptr;     // [lanes] splits computed
   int32_t* arrived = nullptr;  // [copies] pieces
 };
@@ -52,8 +54,9 @@ inline size_t SeatCounters(int lanes, int width) {
 }
 inline void PlaceCounters(int32_t* counters, SeatParams* p) {
   p->started = counters;
-  p->next = counters + 1;
-  p->left = counters + 2;
+  p->fetched = counters + 1;
+  p->next = counters + 2;
+  p->left = counters + 3;
   p->done = counters + 4;
   p->arrived = p->done + p->lanes;
 }
@@ -71,9 +74,6 @@ struct SeatRole {
   int number;    // of this CTA
 
   __device__ bool fetches() const { return number < fetchers; }
-  // The split that this CTA begins with, below 0 for one that fetches; how many begin like that.
-  __device__ int first() const { return number - fetchers; }
-  __device__ int others() const { return static_cast<int>(gridDim.x) - fetchers; }
 };
 
 __device__ inline SeatRole TakeRole(const SeatParams& p) {
@@ -85,12 +85,14 @@ __device__ inline SeatRole TakeRole(const SeatParams& p) {
   return {copies, min(wanted, static_cast<int>(gridDim.x)), number};
 }
 
-// By the warps of all fetching CTAs, each for pieces of its own.
+// By every warp of a CTA that fetches, until no piece is left.
 __device__ inline void FetchBlocks(const SeatParams& p, const SeatRole& role) {
-  const int warps = static_cast<int>(blockDim.x) / kWarpSize, self = static_cast<int>(threadIdx.x) % kWarpSize;
+  const int self = static_cast<int>(threadIdx.x) % kWarpSize;
   const int pieces = role.copies * p.pieces, words = static_cast<int>(p.frame.bytes / sizeof(int4));
-  for (int piece = role.number * warps + static_cast<int>(threadIdx.x) / kWarpSize; piece < pieces;
-       piece += role.fetchers * warps) {
+  const auto take = [&] { return self == 0 ? atomicAdd(p.fetched, 1) : 0; };
+  for (int taken = take();;) {
+    const int piece = __shfl_sync(kAllLanes, taken, 0);
+    if (piece >= pieces) return;
     const int copy = piece / p.pieces, first = piece % p.pieces * p.piece_words;
     const int4* from = reinterpret_cast<const int4*>(p.copies[copy].from) + first;
     int4* to = reinterpret_cast<int4*>(p.copies[copy].to) + first;
@@ -100,6 +102,7 @@ __device__ inline void FetchBlocks(const SeatParams& p, const SeatRole& role) {
     for (int i = 0; i < kFetchWords; ++i) {
       if (i * kWarpSize + self < count) word[i] = __ldcv(from + i * kWarpSize + self);
     }
+    taken = take();  // while this one is on its way, and others have begun with theirs
 #pragma unroll
     for (int i = 0; i < kFetchWords; ++i) {
       if (i * kWarpSize + self < count) to[i * kWarpSize + self] = word[i];
@@ -147,8 +150,9 @@ class SeatWork {
         role_(role),
         self_(static_cast<int>(threadIdx.x) % kWarpSize),
         end_(p.lanes * p.splits),
-        fresh_(role.fetches()),
-        ticket_(role.first()) {}
+        taken_(role.fetchers == 0 ? p.started : p.next),
+        fresh_(role.fetchers != 0),
+        ticket_(role.number) {}
 
   // `own` means nothing beyond the split's blocks.
   __device__ SeatItem Next(Block* own) {
@@ -195,7 +199,7 @@ class SeatWork {
     return {p_.addresses[at], p_.selection.ids[at], role_.copies == 0 ? 0 : p_.arrivals[at]};
   }
   // Of the warp's first thread.
-  __device__ int Take() const { return self_ == 0 ? atomicAdd(p_.next, 1) + role_.others() : 0; }
+  __device__ int Take() const { return self_ == 0 ? atomicAdd(taken_, 1) : 0; }
 
   // Which split comes at `rank`: those whose blocks are all there first. `near`: the arrivals of the first entries.
   __device__ int SplitOfRank(int lane, int count, int rank, const int32_t (&near)[kNear]) const {
@@ -240,8 +244,9 @@ class SeatWork {
   const SeatRole& role_;
   int self_, end_;
   bool shortened_ = false;
-  bool fresh_;  // no number has been taken yet
-  int ticket_;  // of the warp's first thread
+  int32_t* taken_;  // where nobody fetches, a CTA's number is that of its first split
+  bool fresh_;      // no number has been taken yet
+  int ticket_;      // of the warp's first thread
 };
 
 // Counts a split of which this CTA's threads have written the state (and met since). Each thread for a split of its
@@ -323,7 +328,7 @@ __device__ inline void Leave(const SeatParams& p, const SeatRole& role) {
   __syncthreads();
   const bool last = threadIdx.x == 0 && atomicAdd(p.left, 1) == static_cast<int>(gridDim.x) - 1;
   if (__syncthreads_or(static_cast<int>(last)) == 0) return;
-  if (threadIdx.x == 0) *p.started = *p.next = *p.left = 0;
+  if (threadIdx.x == 0) *p.started = *p.fetched = *p.next = *p.left = 0;
   for (int i = static_cast<int>(threadIdx.x); i < role.copies; i += static_cast<int>(blockDim.x)) p.arrived[i] = 0;
   for (int i = static_cast<int>(threadIdx.x); i < p.lanes; i += static_cast<int>(blockDim.x)) p.done[i] = 0;
 }

@@ -25,7 +25,7 @@ std::vector<SeatShape> Shapes() {
        {Base{64, 128, 128, 16, 1, 9}, Base{64, 128, 128, 4, 2, 8}, Base{64, 64, 64, 16, 1, 6},
         Base{64, 64, 64, 4, 2, 13}, Base{16, 64, 64, 3, 2, 5}, Base{16, 128, 128, 1, 2, 4}, Base{48, 64, 64, 7, 1, 7},
         Base{16, 40, 40, 4, 2, 7}, Base{16, 40, 24, 3, 1, 3}, Base{16, 5, 5, 1, 3, 10}, Base{7, 5, 3, 3, 2, 5},
-        Base{24, 64, 64, 2, 1, 6}, Base{1, 1, 1, 1, 1, 5}}) {
+        Base{24, 64, 64, 2, 1, 6}, Base{4, 64, 64, 1, 1, 130}, Base{1, 1, 1, 1, 1, 5}}) {
     for (const DType dtype : {DType::kF32, DType::kBF16}) {
       for (const bool bias : {false, true})
         shapes.push_back({b.block, b.k_dim, b.v_dim, b.group, b.kv_heads, b.width, dtype, bias});
