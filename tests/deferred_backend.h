@@ -21,7 +21,6 @@
 #include "ops/copy_blocks.h"
 #include "ops/embed.h"
 #include "ops/importance.h"
-#include "ops/merge_splits.h"
 #include "ops/merge_states.h"
 #include "ops/pool_windows.h"
 #include "ops/product.h"

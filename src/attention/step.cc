@@ -6,31 +6,23 @@
 #include "ops/advance_seats.h"
 #include "ops/append_token.h"
 #include "ops/copy_blocks.h"
-#include "ops/merge_splits.h"
 #include "ops/seat_attention.h"
 
 namespace nosa::attention {
 namespace {
 
-constexpr ops::Stream kCompute = {0}, kTransfer = {1};
+constexpr ops::Stream kCompute = {0};
 
 struct PlanSizes {
-  size_t lists, splits;  // entries: one per selected block, one per split
-  size_t partial;        // bytes of the partial states
+  size_t lists;    // entries: one per selected block
+  size_t scratch;  // bytes of the splits' partial states, which are the backend's
 };
 
 PlanSizes SizesOf(const AttentionConfig& config, int width, int seats) {
   const size_t lanes = static_cast<size_t>(seats) * static_cast<size_t>(config.kv_heads);
   const size_t splits = lanes * static_cast<size_t>(ops::SplitsOf(width));
-  return {lanes * static_cast<size_t>(width), splits,
+  return {lanes * static_cast<size_t>(width),
           splits * static_cast<size_t>(config.group()) * static_cast<size_t>(config.head_dim + 2) * sizeof(float)};
-}
-
-ops::PartialStates Partial(std::byte* memory, const AttentionConfig& config, int64_t count) {
-  const size_t heads = static_cast<size_t>(count) * static_cast<size_t>(config.group());
-  float* acc = reinterpret_cast<float*>(memory);  // first: 16-byte aligned
-  float* m = acc + heads * static_cast<size_t>(config.head_dim);
-  return {m, m + heads, acc, count, config.group(), config.head_dim};
 }
 
 }  // namespace
@@ -44,7 +36,7 @@ uint64_t StepAttention::DeviceBytes(const AttentionConfig& config, const StepOpt
   const size_t lanes = static_cast<size_t>(seats.layout.lanes()) * static_cast<size_t>(seats.seats);
   return SummaryLayout(config, seats.max_tokens).bytes() * static_cast<size_t>(seats.seats) +
          lanes * sizeof(ops::WindowState) +
-         sizes.lists * (sizeof(int32_t) + sizeof(std::byte*) + sizeof(ops::BlockCopy)) + sizes.splits + sizes.partial +
+         sizes.lists * (2 * sizeof(int32_t) + sizeof(std::byte*) + sizeof(ops::BlockCopy)) + sizes.scratch +
          static_cast<size_t>(seats.seats * config.kv_heads + 2 * config.layers) * sizeof(int32_t) +
          sizeof(ops::SlotCounters);
 }
@@ -85,13 +77,12 @@ Status StepAttention::Init() {
   NOSA_RETURN_IF_ERROR(
       allocate(static_cast<size_t>(seats.seats * config_.kv_heads) * sizeof(int32_t), device, &counts_));
   NOSA_RETURN_IF_ERROR(allocate(sizes.lists * sizeof(std::byte*), device, &addresses_));
-  NOSA_RETURN_IF_ERROR(allocate(sizes.splits, device, &late_));
+  NOSA_RETURN_IF_ERROR(allocate(sizes.lists * sizeof(int32_t), device, &arrivals_));
   NOSA_RETURN_IF_ERROR(allocate(sizes.lists * sizeof(ops::BlockCopy), device, &copies_));
   NOSA_RETURN_IF_ERROR(allocate(layers * sizeof(int32_t), device, &copy_counts_));
   NOSA_RETURN_IF_ERROR(allocate(layers * sizeof(int32_t), device, &zeros_));
   NOSA_RETURN_IF_ERROR(allocate(sizeof(ops::SlotCounters), device, &counters_));
   NOSA_RETURN_IF_ERROR(allocate(sizeof(ops::SlotCounters), shared, &shared_counters_));
-  NOSA_RETURN_IF_ERROR(allocate(sizes.partial, device, &partial_));
 
   // [layer][seat][KV head], as a layer's ops take them.
   NOSA_ASSIGN_OR_RETURN(const Buffer staged, backend_->Allocate(states_.size(), shared));
@@ -120,7 +111,7 @@ void StepAttention::EndStep() {
 
 Status StepAttention::Run(LayerIdx layer, const AttentionBatch& batch, ConstTensorView q, ConstTensorView k,
                           ConstTensorView v, ConstTensorView s, TensorView out) {
-  const int seats = store_->options().seats, splits = ops::SplitsOf(width_);
+  const int seats = store_->options().seats;
   const size_t lanes = static_cast<size_t>(seats * config_.kv_heads);
   const std::span<const ops::WindowState> states = {
       states_.as<ops::WindowState>() + static_cast<size_t>(layer.value) * lanes, lanes};
@@ -164,47 +155,34 @@ Status StepAttention::Run(LayerIdx layer, const AttentionBatch& batch, ConstTens
                      .frame = store_->frame(),
                      .step = store_->step(),
                      .addresses = addresses_.as<std::byte*>(),
-                     .late = late_.as<uint8_t>(),
+                     .arrivals = arrivals_.as<int32_t>(),
                      .copies = copies_.as<ops::BlockCopy>(),
                      .copy_count = copy_count,
                      .counters = counters_.as<ops::SlotCounters>()});
 
-  using Part = ops::SeatAttentionArgs::Part;
-  const ops::PartialStates partial =
-      Partial(partial_.data(), config_, static_cast<int64_t>(lanes) * static_cast<int64_t>(splits));
-  const auto fetch = [&](ops::Stream stream) {
-    ops::copy_blocks(*backend_, stream,
+  using Schedule = StepOptions::Schedule;
+  const bool cached = store_->options().slots > 0;
+  if (cached && options_.schedule == Schedule::kInLine) {
+    ops::copy_blocks(*backend_, kCompute,
                      {.copies = copies_.as<ops::BlockCopy>(),
                       .count = copy_count,
                       .most = static_cast<int>(lanes) * width_,
                       .bytes = store_->frame().bytes});
-  };
-  const auto attend = [&](Part part) {
-    ops::seat_attention(*backend_, kCompute,
-                        {.q = q,
-                         .positions = store_->positions(),
-                         .selection = selection,
-                         .addresses = addresses_.as<const std::byte*>(),
-                         .late = late_.as<uint8_t>(),
-                         .part = part,
-                         .frame = store_->frame(),
-                         .bias = traits_.bias,
-                         .scale = config_.scale(),
-                         .kv_heads = config_.kv_heads,
-                         .states = partial});
-  };
-  if (store_->options().slots > 0 && options_.schedule == StepOptions::Schedule::kOverlap) {
-    backend_->WaitOn(kTransfer, backend_->Record(kCompute));
-    fetch(kTransfer);
-    attend(Part::kReady);
-    backend_->WaitOn(kCompute, backend_->Record(kTransfer));
-    attend(Part::kLate);
-  } else {
-    if (store_->options().slots > 0 && options_.schedule == StepOptions::Schedule::kInLine) fetch(kCompute);
-    attend(Part::kAll);
   }
-  ops::merge_splits(*backend_, kCompute,
-                    {.states = partial, .splits = splits, .kv_heads = config_.kv_heads, .out = out});
+  const bool overlap = cached && options_.schedule == Schedule::kOverlap;
+  ops::seat_attention(*backend_, kCompute,
+                      {.q = q,
+                       .positions = store_->positions(),
+                       .selection = selection,
+                       .addresses = addresses_.as<const std::byte*>(),
+                       .copies = overlap ? copies_.as<ops::BlockCopy>() : nullptr,
+                       .copy_count = copy_count,
+                       .arrivals = arrivals_.as<int32_t>(),
+                       .frame = store_->frame(),
+                       .bias = traits_.bias,
+                       .scale = config_.scale(),
+                       .kv_heads = config_.kv_heads,
+                       .out = out});
   return Status::Ok();
 }
 

@@ -18,7 +18,7 @@ namespace nosa::attention {
 struct StepOptions {
   // When blocks that are not in a slot are fetched.
   enum class Schedule : uint8_t {
-    kOverlap,  // beside the attention over those that are there
+    kOverlap,  // by the attention itself, beside its work on those that are there
     kInLine,   // before all attention, on the stream that computes
     kNever,    // not at all: what a step would cost if transfers were free. Results are wrong.
   };
@@ -36,7 +36,7 @@ class StepAttention final : public AttentionLayer {
   // Backend::Allocate.
   static Result<std::unique_ptr<StepAttention>> Create(const AttentionConfig& config, const StepOptions& options,
                                                        kv::SeatStore* store, ops::Backend* backend);
-  // Device bytes it takes: summaries and plans.
+  // Device bytes it takes: summaries, plans and the scratch of its attention.
   static uint64_t DeviceBytes(const AttentionConfig& config, const StepOptions& options, const kv::SeatOptions& seats);
 
   // Rows are seats; `batch` is not looked at but for its positions, which are the store's.
@@ -75,7 +75,7 @@ class StepAttention final : public AttentionLayer {
   ops::SelectionRule rule_;
   int width_ = 0;
   Buffer summaries_, states_, shared_counters_;
-  Buffer ids_, counts_, addresses_, late_, copies_, copy_counts_, counters_, partial_;
+  Buffer ids_, counts_, addresses_, arrivals_, copies_, copy_counts_, counters_;
   Buffer zeros_;
 };
 

@@ -13,14 +13,13 @@ void Check(const AssignSlotsArgs& args) {
   NOSA_CHECK(args.lanes.slots == 0 || args.lanes.slots >= args.selection.width - 1,
              "assign_slots: a selection of {} blocks beside the tail needs as many slots, found {}",
              args.selection.width - 1, args.lanes.slots);
-  NOSA_CHECK(args.step && args.addresses && args.late && args.copies && args.copy_count,
+  NOSA_CHECK(args.step && args.addresses && args.arrivals && args.copies && args.copy_count,
              "assign_slots: a result has no memory");
 }
 
 OpCost Cost(const AssignSlotsArgs& args) {
   const double lanes = static_cast<double>(args.lanes.seats) * args.lanes.kv_heads;
-  return {.bytes = lanes * (args.lanes.slots * 12.0 + args.selection.width * 12.0),
-          .flops = lanes * args.lanes.slots};
+  return {.bytes = lanes * (args.lanes.slots * 12.0 + args.selection.width * 16.0), .flops = lanes * args.lanes.slots};
 }
 
 }  // namespace nosa::ops

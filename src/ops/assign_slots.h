@@ -20,24 +20,26 @@ struct SlotCounters {
 // For every lane, with the blocks selection.ids: a block in a slot stays there; the tail (the block of positions[r]) is
 // in its own; every other is missing: it takes the slot whose block was used longest ago (an empty one first, ties to
 // the lower slot) and is not selected now, and is listed in `copies`. Every selected block's slot is marked used in
-// `step`. addresses[r, g, i] = the frame of selection.ids[r, g, i]. late[r, g, i / kSplitBlocks] = whether a block of
-// that split is missing. Needs lanes.slots >= the sealed blocks of any selection.
+// `step`. addresses[r, g, i] = the frame of selection.ids[r, g, i]. arrivals[r, g, i] says what has to be done before
+// it can be read there: 0: nothing; c > 0: copies[c - 1]. Entries of both behind a selection's count stay what they
+// were. Needs lanes.slots >= the sealed blocks of any selection.
 //
 // With no slots at all, blocks are read where they are: addresses are those of the pages, nothing is missing and
 // nothing is counted.
 //
-// The order of `copies` is not specified; `copy_count` counts from what it holds on entry.
+// The order of `copies` is not specified (nor, with it, what `arrivals` are beyond 0); `copy_count` counts from what it
+// holds on entry.
 struct AssignSlotsArgs {
   StepSelection selection;
   std::span<const int32_t> positions;  // [R] tokens; -1: empty seat
   SlotLanes lanes;
   BlockFrame frame;
-  const int32_t* step = nullptr;      // [1] grows by one with every step; at least 1
-  std::byte** addresses = nullptr;    // [R, G, width]
-  uint8_t* late = nullptr;            // [R, G, ceil(width / kSplitBlocks)]
-  BlockCopy* copies = nullptr;        // [R * G * width]
-  int32_t* copy_count = nullptr;      // [1]
-  SlotCounters* counters = nullptr;   // null: not counted
+  const int32_t* step = nullptr;     // [1] grows by one with every step; at least 1
+  std::byte** addresses = nullptr;   // [R, G, width]
+  int32_t* arrivals = nullptr;       // [R, G, width]
+  BlockCopy* copies = nullptr;       // [R * G * width]
+  int32_t* copy_count = nullptr;     // [1]
+  SlotCounters* counters = nullptr;  // null: not counted
 };
 
 }  // namespace nosa::ops

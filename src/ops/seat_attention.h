@@ -1,35 +1,39 @@
-// Sparse attention of one decode step: every seat's query over its selected blocks.
+// Sparse attention of one decode step: every seat's query over its selected blocks, those included that are on their
+// way.
 #pragma once
 
 #include <span>
 
 #include "ops/ops.h"
-#include "ops/partial_state.h"
 #include "ops/seats.h"
 
 namespace nosa::ops {
 
-// For lane (r, g) and split i of its selection (blocks kSplitBlocks * i and the ones after it), state
-// (r * G + g) * splits + i becomes the partial attention of the g heads over the visible tokens of those blocks:
-//   logit[j] = q[r, h] . k[j] * scale + s[j]   (s only with `bias`).
-// Splits beyond the selection become empty. Which splits a call computes is `part`'s choice; it leaves the others alone.
-// The bits of a state do not depend on it.
+// For lane (r, g) and each head h of its group, over the visible tokens j of the selected blocks:
+//   logit[j] = q[r, h] . k[j] * scale + s[j]   (s only with `bias`)
+//   out[r, h] = softmax(logit) v
+// computed as the partial states of the lane's splits (blocks kSplitBlocks * i and the ones after it), which are merged
+// in the order of i. An empty seat gives 0.
+//
+// With `copies` the op fetches as well: it carries out copies[0 .. *copy_count - 1], frame.bytes each, and looks at no
+// block before the copy that brings it (`arrivals`) is done. Which blocks had to be fetched, and when they came, makes
+// no difference to the bits.
 struct SeatAttentionArgs {
-  enum class Part : uint8_t { kAll, kReady, kLate };
-
   ConstTensorView q;                   // [R, H, D] f32
   std::span<const int32_t> positions;  // [R] tokens; -1: empty seat
   StepSelection selection;
   const std::byte* const* addresses = nullptr;  // [R, G, width] frames
-  const uint8_t* late = nullptr;                // [R, G, splits]; not needed for kAll
-  Part part = Part::kAll;
+  // As assign_slots leaves them. copies = null: nothing is fetched, and every block is read as it is.
+  const BlockCopy* copies = nullptr;    // [R * G * width]
+  const int32_t* copy_count = nullptr;  // [1]
+  const int32_t* arrivals = nullptr;    // [R, G, width]
   BlockFrame frame;
   bool bias = false;
   float scale = 1.0f;
-  int kv_heads = 0;
-  PartialStates states;  // [R * G * splits]
+  int kv_heads = 0;  // G
+  TensorView out;    // [R, H, Dv] f32, or bf16, rounded once
 };
 
-inline int SplitsOf(int width) { return (width + kSplitBlocks - 1) / kSplitBlocks; }
+constexpr int SplitsOf(int width) { return (width + kSplitBlocks - 1) / kSplitBlocks; }
 
 }  // namespace nosa::ops

@@ -6,7 +6,6 @@
 #include "ops/append_token.h"
 #include "ops/assign_slots.h"
 #include "ops/copy_blocks.h"
-#include "ops/merge_splits.h"
 #include "ops/reference/reference_backend.h"
 #include "ops/seat_attention.h"
 #include "ops/select_blocks.h"
@@ -22,7 +21,6 @@ NOSA_FROM_TWIN(select_blocks, SelectBlocksArgs)
 NOSA_FROM_TWIN(assign_slots, AssignSlotsArgs)
 NOSA_FROM_TWIN(copy_blocks, CopyBlocksArgs)
 NOSA_FROM_TWIN(seat_attention, SeatAttentionArgs)
-NOSA_FROM_TWIN(merge_splits, MergeSplitsArgs)
 NOSA_FROM_TWIN(advance_seats, AdvanceSeatsArgs)
 #undef NOSA_FROM_TWIN
 

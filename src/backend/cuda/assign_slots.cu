@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "backend/cuda/context.h"
-#include "ops/seat_attention.h"
 
 namespace nosa::cuda {
 namespace {
@@ -26,7 +25,7 @@ __device__ int Find(const int32_t* ids, int count, int32_t block) {
 
 // One CTA per lane. Shared memory: ids, the slot of each, the missing ones, their victims [width each], and the age of
 // every slot [slots].
-__global__ void AssignSlots(const ops::AssignSlotsArgs args, const int32_t* positions, int splits) {
+__global__ void AssignSlots(const ops::AssignSlotsArgs args, const int32_t* positions) {
   extern __shared__ int32_t shared[];
   const ops::SlotLanes& lanes = args.lanes;
   const int width = args.selection.width, slots = lanes.slots;
@@ -35,16 +34,16 @@ __global__ void AssignSlots(const ops::AssignSlotsArgs args, const int32_t* posi
   __shared__ int missing_count, repeated, first_copy;
   const int lane = static_cast<int>(blockIdx.x), thread = static_cast<int>(threadIdx.x);
   const int threads = static_cast<int>(blockDim.x);
-  uint8_t* late = args.late + static_cast<int64_t>(lane) * splits;
-  for (int i = thread; i < splits; i += threads) late[i] = 0;
   const int32_t pos = positions[lane / lanes.kv_heads];
   if (pos < 0) return;
   const int32_t now = *args.step, own = pos / args.frame.block_size;
   const int count = args.selection.counts[lane];
+  int32_t* arrivals = args.arrivals + static_cast<int64_t>(lane) * width;
   if (slots == 0) {
     for (int i = thread; i < count; i += threads) {
       const int64_t at = static_cast<int64_t>(lane) * width + i;
       args.addresses[at] = lanes.pages[static_cast<int64_t>(lane) * lanes.max_blocks + args.selection.ids[at]];
+      arrivals[i] = 0;
     }
     return;
   }
@@ -52,6 +51,7 @@ __global__ void AssignSlots(const ops::AssignSlotsArgs args, const int32_t* posi
   for (int i = thread; i < count; i += threads) {
     ids[i] = args.selection.ids[static_cast<int64_t>(lane) * width + i];
     slot_of[i] = ids[i] == own ? slots : -1;
+    arrivals[i] = 0;
   }
   __syncthreads();
 
@@ -105,7 +105,7 @@ __global__ void AssignSlots(const ops::AssignSlotsArgs args, const int32_t* posi
       slot_of[i] = slot;
       blocks[slot] = ids[i];
       used[slot] = now;
-      late[i / ops::kSplitBlocks] = 1;
+      arrivals[i] = first_copy + m + 1;
       args.copies[first_copy + m] = {
           lanes.pages[static_cast<int64_t>(lane) * lanes.max_blocks + ids[i]],
           lanes.frames + (static_cast<size_t>(lane) * (slots + 1) + slot) * args.frame.bytes};
@@ -139,7 +139,7 @@ void assign_slots(ops::Backend& backend, ops::Stream stream, const ops::AssignSl
   const size_t shared = (4 * static_cast<size_t>(args.selection.width) + static_cast<size_t>(args.lanes.slots) + 3) * 4;
   AllowShared(reinterpret_cast<const void*>(&AssignSlots), shared);
   AssignSlots<<<static_cast<unsigned>(lanes), static_cast<unsigned>(threads), shared, context.stream(stream)>>>(
-      args, context.Stage(args.positions, stream), ops::SplitsOf(args.selection.width));
+      args, context.Stage(args.positions, stream));
   NOSA_CUDA_LAUNCHED();
 }
 

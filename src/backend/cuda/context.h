@@ -45,14 +45,14 @@ class Context {
   // unrecorded, run of the same calls has grown it.
   virtual void* Scratch(size_t bytes, ops::Stream stream) = 0;
 
+  // At least `count` numbers that are 0, by which the CTAs of a kernel find each other; as Scratch, but who changes them
+  // makes them 0 again before its kernel ends.
+  virtual int32_t* Counters(size_t count, ops::Stream stream) = 0;
+
   virtual cublasLtHandle_t cublas() = 0;
   // Work space for products on that stream, cuBLAS's and our own.
   virtual void* cublas_workspace(ops::Stream stream) = 0;
   virtual size_t cublas_workspace_bytes() const = 0;
-  // kCounters numbers of device memory, with which the blocks of a kernel on that stream tell each other how far they
-  // are. 0 when a kernel starts; it leaves them so.
-  static constexpr int kCounters = 4096;
-  virtual int32_t* counters(ops::Stream stream) = 0;
   // What cuBLAS has chosen for the shapes seen so far.
   virtual BatchedProduct& batched_product() = 0;
 

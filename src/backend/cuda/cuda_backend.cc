@@ -118,8 +118,9 @@ class CudaBackend final : public ops::Backend, public Context {
     FreeOldScratch();
     for (Lane& lane : lanes_) {
       if (lane.cublas_workspace != nullptr) cudaFree(lane.cublas_workspace);
-      if (lane.counters != nullptr) cudaFree(lane.counters);
-      if (lane.scratch != nullptr) cudaFree(lane.scratch);
+      for (const Slab& slab : {lane.scratch, lane.counters}) {
+        if (slab.data != nullptr) cudaFree(slab.data);
+      }
       if (lane.stream != nullptr) cudaStreamDestroy(lane.stream);
     }
     if (cublas_ != nullptr) cublasLtDestroy(cublas_);
@@ -187,13 +188,19 @@ class CudaBackend final : public ops::Backend, public Context {
   // Context
   cudaStream_t stream(ops::Stream stream) override { return lanes_[static_cast<size_t>(stream.index)].stream; }
   int multiprocessors() const override { return properties_.multiProcessorCount; }
-  void* Scratch(size_t bytes, ops::Stream stream) override;
+  void* Scratch(size_t bytes, ops::Stream stream) override {
+    Lane& lane = lanes_[static_cast<size_t>(stream.index)];
+    return Grown(bytes, lane, &lane.scratch);
+  }
+  int32_t* Counters(size_t count, ops::Stream stream) override {
+    Lane& lane = lanes_[static_cast<size_t>(stream.index)];
+    return static_cast<int32_t*>(Grown(count * sizeof(int32_t), lane, &lane.counters));
+  }
   cublasLtHandle_t cublas() override { return cublas_; }
   void* cublas_workspace(ops::Stream stream) override {
     return lanes_[static_cast<size_t>(stream.index)].cublas_workspace;
   }
   size_t cublas_workspace_bytes() const override { return kCublasWorkspace; }
-  int32_t* counters(ops::Stream stream) override { return lanes_[static_cast<size_t>(stream.index)].counters; }
   BatchedProduct& batched_product() override { return batched_product_; }
 
   const DeviceMemory& memory() const { return memory_; }
@@ -207,17 +214,20 @@ class CudaBackend final : public ops::Backend, public Context {
   const void* StageBytes(const void* data, size_t bytes, ops::Stream stream) override;
 
  private:
+  struct Slab {
+    void* data = nullptr;
+    size_t bytes = 0;
+  };
   // One stream and what only its work uses.
   struct Lane {
     cudaStream_t stream = nullptr;
     void* cublas_workspace = nullptr;
-    int32_t* counters = nullptr;
-    void* scratch = nullptr;
-    size_t scratch_bytes = 0;
+    Slab scratch, counters;
     StagingRing staging;
     LargePlans large_plans;
   };
 
+  void* Grown(size_t bytes, const Lane& lane, Slab* slab);
   void FreeOldScratch();
   cudaEvent_t EventOf(ops::Event event) const { return events_[event.value % events_.size()]; }
   // An event whose place in the ring another has taken, perhaps one of a recorded graph: long past, but to be sure all
@@ -267,8 +277,6 @@ Status CudaBackend::Init() {
   NOSA_CUDA_CHECK(cudaMemGetInfo(&free_before, &total));
   for (Lane& lane : lanes_) {
     NOSA_CUDA_CHECK(cudaMalloc(&lane.cublas_workspace, kCublasWorkspace));
-    NOSA_CUDA_CHECK(cudaMalloc(&lane.counters, kCounters * sizeof(int32_t)));
-    NOSA_CUDA_CHECK(cudaMemset(lane.counters, 0, kCounters * sizeof(int32_t)));
     lane.staging.Init();
   }
   NOSA_CUDA_CHECK(cudaMemGetInfo(&free_after, &total));
@@ -370,21 +378,21 @@ Result<std::unique_ptr<ops::Graph>> CudaBackend::EndGraph(ops::Stream stream) {
   }));
 }
 
-void* CudaBackend::Scratch(size_t bytes, ops::Stream stream) {
-  Lane& lane = lanes_[static_cast<size_t>(stream.index)];
-  if (lane.scratch_bytes >= bytes) return lane.scratch;
+// A new slab is zeroed, which only counters need.
+void* CudaBackend::Grown(size_t bytes, const Lane& lane, Slab* slab) {
+  if (slab->bytes >= bytes) return slab->data;
   NOSA_CHECK(!recording_, "scratch memory grows to {} while a graph is recorded", FormatByteSize(bytes));
   const size_t size = RoundUp(bytes + bytes / 4, size_t{1} << 20);
-  NOSA_CHECK(Fits(size - (graphs_ == 0 ? lane.scratch_bytes : 0)),
-             "scratch of {} does not fit the GPU memory limit of {}", FormatByteSize(size),
-             FormatByteSize(memory_.limit_bytes));
+  NOSA_CHECK(Fits(size - (graphs_ == 0 ? slab->bytes : 0)), "scratch of {} does not fit the GPU memory limit of {}",
+             FormatByteSize(size), FormatByteSize(memory_.limit_bytes));
   NOSA_CUDA_CHECK(cudaStreamSynchronize(lane.stream));
-  if (lane.scratch != nullptr) old_scratch_.push_back({lane.scratch, lane.scratch_bytes});
+  if (slab->data != nullptr) old_scratch_.push_back({slab->data, slab->bytes});
   if (graphs_ == 0) FreeOldScratch();
-  NOSA_CUDA_CHECK(cudaMalloc(&lane.scratch, size));
+  NOSA_CUDA_CHECK(cudaMalloc(&slab->data, size));
+  NOSA_CUDA_CHECK(cudaMemsetAsync(slab->data, 0, size, lane.stream));
   Charge(size);
-  lane.scratch_bytes = size;
-  return lane.scratch;
+  slab->bytes = size;
+  return slab->data;
 }
 
 void CudaBackend::FreeOldScratch() {

@@ -393,7 +393,7 @@ void LaunchMma(Context& context, cudaStream_t stream, const SelectionPlan& plan)
 
 void ScoreSeatWindows(Context& context, cudaStream_t stream, const SelectionPlan& plan, DType summary_dtype) {
   const bool aligned = plan.q_stride % 2 == 0 && reinterpret_cast<uintptr_t>(plan.q) % 8 == 0;
-  const bool mma = summary_dtype == DType::kBF16 && aligned && plan.lanes() * 2 <= Context::kCounters;
+  const bool mma = summary_dtype == DType::kBF16 && aligned;
   if (mma && plan.dim == 128) return LaunchMma<128>(context, stream, plan);
   if (mma && plan.dim == 64) return LaunchMma<64>(context, stream, plan);
   const dim3 grid(GridFor(plan.most_pieces, kWarps), static_cast<unsigned>(plan.lanes()));

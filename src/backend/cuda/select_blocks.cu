@@ -146,7 +146,7 @@ void select_blocks(ops::Backend& backend, ops::Stream stream, const ops::SelectB
     p.weights = reinterpret_cast<float*>(scratch);
     p.scores = reinterpret_cast<float*>(scratch + weights);
     p.pieces = reinterpret_cast<float2*>(scratch + weights + scores);
-    p.arrived = context.counters(stream);
+    p.arrived = context.Counters(2 * size_t{lanes}, stream);
     p.left = p.arrived + lanes;
     ScoreSeatWindows(context, queue, p, args.summary_dtype);
   }

@@ -4,7 +4,6 @@
 #include <vector>
 
 #include "ops/reference/reference_backend.h"
-#include "ops/seat_attention.h"
 
 namespace nosa::ops::reference {
 namespace {
@@ -24,11 +23,9 @@ int Victim(const int32_t* blocks, const int32_t* used, const std::vector<bool>& 
 void assign_slots(Backend&, Stream, const AssignSlotsArgs& args) {
   const SlotLanes& lanes = args.lanes;
   const StepSelection& selection = args.selection;
-  const int splits = SplitsOf(selection.width), slots = lanes.slots;
+  const int slots = lanes.slots;
   const int32_t now = *args.step;
   for (int lane = 0; lane < lanes.seats * lanes.kv_heads; ++lane) {
-    uint8_t* late = args.late + static_cast<ptrdiff_t>(lane) * splits;
-    std::fill(late, late + splits, uint8_t{0});
     const int32_t pos = args.positions[static_cast<size_t>(lane / lanes.kv_heads)];
     if (pos < 0) continue;
     int32_t* blocks = lanes.blocks + static_cast<ptrdiff_t>(lane) * slots;
@@ -36,6 +33,8 @@ void assign_slots(Backend&, Stream, const AssignSlotsArgs& args) {
     std::byte* frames = lanes.frames + static_cast<size_t>(lane) * static_cast<size_t>(slots + 1) * args.frame.bytes;
     const int32_t* ids = selection.ids + static_cast<ptrdiff_t>(lane) * selection.width;
     const int count = selection.counts[lane];
+    int32_t* arrivals = args.arrivals + static_cast<ptrdiff_t>(lane) * selection.width;
+    std::fill(arrivals, arrivals + count, 0);
     if (slots == 0) {
       for (int i = 0; i < count; ++i) {
         args.addresses[static_cast<ptrdiff_t>(lane) * selection.width + i] =
@@ -63,9 +62,9 @@ void assign_slots(Backend&, Stream, const AssignSlotsArgs& args) {
         NOSA_CHECK(slot >= 0, "lane {} selects {} blocks and has {} slots", lane, count, slots);
         taken[static_cast<size_t>(slot)] = true;
         blocks[slot] = ids[i];
-        late[i / kSplitBlocks] = 1;
         const std::byte* home = lanes.pages[static_cast<ptrdiff_t>(lane) * lanes.max_blocks + ids[i]];
         args.copies[(*args.copy_count)++] = {home, frame(slot)};
+        arrivals[i] = *args.copy_count;
       }
       if (slot < slots) used[slot] = now;
       args.addresses[static_cast<ptrdiff_t>(lane) * selection.width + i] = frame(slot);

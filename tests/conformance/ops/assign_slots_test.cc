@@ -5,7 +5,6 @@
 
 #include "ops/advance_seats.h"
 #include "ops/copy_blocks.h"
-#include "ops/seat_attention.h"
 #include "seat_problem.h"
 
 namespace nosa::ops {
@@ -44,7 +43,7 @@ class Lanes {
     ids.assign(lists, -1);
     counts.assign(count, 0);
     addresses.assign(lists + 1, nullptr);
-    late.assign(count * static_cast<size_t>(splits()) + 1, 0xaa);
+    arrivals.assign(lists + 1, kBefore);
     copies.assign(lists + 1, {});
   }
   Lanes(const Lanes&) = delete;
@@ -84,7 +83,7 @@ class Lanes {
   void Assign(Backend& backend, bool counted = true) {
     copy_count[0] = 0;
     std::fill(addresses.begin(), addresses.end(), nullptr);
-    std::fill(late.begin(), late.end(), uint8_t{0xaa});
+    std::fill(arrivals.begin(), arrivals.end(), kBefore);
     assign_slots(backend, {},
                  {.selection = {ids.data(), counts.data(), shape_.width},
                   .positions = positions,
@@ -93,7 +92,7 @@ class Lanes {
                   .frame = frame_,
                   .step = step.data(),
                   .addresses = addresses.data(),
-                  .late = late.data(),
+                  .arrivals = arrivals.data(),
                   .copies = copies.data(),
                   .copy_count = copy_count.data(),
                   .counters = counted ? counters.data() : nullptr});
@@ -111,7 +110,6 @@ class Lanes {
   void Advance(Backend& backend) { advance_seats(backend, {}, {positions.data(), shape_.seats, step.data()}); }
 
   int lanes() const { return shape_.seats * shape_.kv_heads; }
-  int splits() const { return SplitsOf(shape_.width); }
   std::byte* Frame(int lane, int slot) {
     return frames_.data() + static_cast<size_t>(lane * (slots_ + 1) + slot) * frame_.bytes;
   }
@@ -135,15 +133,30 @@ class Lanes {
     for (const std::byte* p : addresses) all.push_back(Place(p));
     return all;
   }
+  // The copy that each block waits for, as places; {0, 0}: none.
+  std::vector<std::pair<int64_t, int64_t>> Arrivals() const {
+    std::vector<std::pair<int64_t, int64_t>> all;
+    for (const int32_t arrival : arrivals) {
+      if (arrival <= 0) {
+        all.emplace_back(arrival, arrival);
+      } else {
+        const BlockCopy& copy = copies[static_cast<size_t>(arrival - 1)];
+        all.emplace_back(Place(copy.from), Place(copy.to));
+      }
+    }
+    return all;
+  }
   std::vector<unsigned long long> Counted() const {
     const SlotCounters& c = counters[0];
     return {c.selected, c.missing, c.repeated, c.selected_all};
   }
 
+  static constexpr int32_t kBefore = -7;  // where nothing is written
+
   TestVector<int32_t> positions, ids, counts, blocks, used;
   TestVector<int32_t> step = {1}, copy_count = {0};
   TestVector<std::byte*> addresses;
-  TestVector<uint8_t> late;
+  TestVector<int32_t> arrivals;
   TestVector<BlockCopy> copies;
   TestVector<SlotCounters> counters = TestVector<SlotCounters>(1);
 
@@ -187,7 +200,7 @@ TEST(assign_slots, MatchesTwin) {
           ASSERT_EQ(expected.ids, found.ids);
           ASSERT_EQ(expected.blocks, found.blocks) << "step " << at;
           ASSERT_EQ(expected.used, found.used) << "step " << at;
-          ASSERT_EQ(expected.late, found.late) << "step " << at;
+          ASSERT_EQ(expected.Arrivals(), found.Arrivals()) << "step " << at;
           ASSERT_EQ(expected.Addresses(), found.Addresses()) << "step " << at;
           ASSERT_EQ(expected.Copies(), found.Copies()) << "step " << at;
           ASSERT_EQ(expected.Counted(), found.Counted()) << "step " << at;
@@ -241,7 +254,7 @@ Answer Step(const std::set<int32_t>& selected, int32_t own, int slots, int now, 
 }
 
 // 200 steps: every address holds its block once the copies are done; no two blocks share a slot; who goes is who was
-// used longest ago; only what is missing is copied, and its splits are late; the counters add up.
+// used longest ago; only what is missing is copied, and waited for; the counters add up.
 TEST(assign_slots, EveryAddressHoldsItsBlock) {
   for (const auto& backend : BackendsAndReference()) {
     for (const SlotShape& shape : kShapes) {
@@ -261,16 +274,13 @@ TEST(assign_slots, EveryAddressHoldsItsBlock) {
         for (int lane = 0; lane < lanes.lanes(); ++lane) {
           const size_t seat = static_cast<size_t>(lane / shape.kv_heads), l = static_cast<size_t>(lane);
           const int32_t pos = lanes.positions[seat], own = pos / kBlock;
-          const uint8_t* late = lanes.late.data() + lane * lanes.splits();
+          const int32_t* arrivals = lanes.arrivals.data() + lane * shape.width;
           Model& model = models[l];
           if (sat[seat] != pos) model = {};
-          std::vector<uint8_t> expected_late(static_cast<size_t>(lanes.splits()), 0);
-          if (pos < 0) {
-            ASSERT_EQ(std::vector<uint8_t>(late, late + lanes.splits()), expected_late);
-            continue;
-          }
+          const int count = pos < 0 ? 0 : lanes.counts[l];
+          for (int i = count; i < shape.width; ++i) ASSERT_EQ(arrivals[i], Lanes::kBefore);
+          if (pos < 0) continue;
           const int32_t* ids = lanes.ids.data() + lane * shape.width;
-          const int count = lanes.counts[l];
           const std::set<int32_t> chosen(ids, ids + count);
           // The token before read its own block: what it did not select by itself still counts as read.
           std::set<int32_t> before = model.before;
@@ -288,9 +298,15 @@ TEST(assign_slots, EveryAddressHoldsItsBlock) {
             ASSERT_TRUE(places.insert(address).second) << "two blocks in a slot";
             ASSERT_EQ(address, lanes.Frame(lane, ids[i] == own ? shape.slots : answer.slot_of.at(ids[i])))
                 << "block " << ids[i] << " of lane " << lane << " in step " << at;
-            if (answer.missing.contains(ids[i])) expected_late[static_cast<size_t>(i / kSplitBlocks)] = 1;
+            if (!answer.missing.contains(ids[i])) {
+              ASSERT_EQ(arrivals[i], 0) << "block " << ids[i];
+              continue;
+            }
+            ASSERT_TRUE(arrivals[i] > 0 && arrivals[i] <= lanes.copy_count[0]) << arrivals[i];
+            const BlockCopy& copy = lanes.copies[static_cast<size_t>(arrivals[i] - 1)];
+            ASSERT_EQ(copy.from, lanes.Page(lane, ids[i]));
+            ASSERT_EQ(copy.to, address);
           }
-          ASSERT_EQ(std::vector<uint8_t>(late, late + lanes.splits()), expected_late);
           for (int slot = 0; slot < shape.slots; ++slot) {
             const size_t in = static_cast<size_t>(lane * shape.slots + slot);
             const int32_t block = lanes.blocks[in];
@@ -308,7 +324,7 @@ TEST(assign_slots, EveryAddressHoldsItsBlock) {
           lost += answer.missing.size();
         }
         ASSERT_EQ(static_cast<size_t>(lanes.copy_count[0]), lost);
-        ASSERT_EQ(lanes.late.back(), 0xaa);
+        ASSERT_EQ(lanes.arrivals.back(), Lanes::kBefore);
         ASSERT_EQ(lanes.addresses.back(), nullptr);
         ASSERT_EQ(lanes.Counted(), (std::vector<unsigned long long>{selected, missing, repeated, all}))
             << "step " << at;
@@ -337,9 +353,9 @@ TEST(assign_slots, WithoutSlotsBlocksAreReadAtHome) {
           for (int i = 0; i < lanes.counts[static_cast<size_t>(lane)]; ++i) {
             const size_t entry = static_cast<size_t>(lane * shape.width + i);
             ASSERT_EQ(lanes.addresses[entry], lanes.Page(lane, lanes.ids[entry]));
+            ASSERT_EQ(lanes.arrivals[entry], 0);
           }
         }
-        ASSERT_TRUE(std::all_of(lanes.late.begin(), lanes.late.end() - 1, [](uint8_t late) { return late == 0; }));
         ASSERT_EQ(lanes.Counted(), (std::vector<unsigned long long>(4, 0)));
         lanes.Advance(*backend);
       }
@@ -368,12 +384,16 @@ TEST(assign_slots, CopiesAreAppended) {
                   .frame = frame,
                   .step = lanes.step.data(),
                   .addresses = lanes.addresses.data(),
-                  .late = lanes.late.data(),
+                  .arrivals = lanes.arrivals.data(),
                   .copies = lanes.copies.data(),
                   .copy_count = lanes.copy_count.data()});
     EXPECT_EQ(lanes.copy_count[0], 3) << backend->name();
     EXPECT_EQ(lanes.copies[0].from, lanes.Page(0, 9)) << backend->name();
     EXPECT_EQ(lanes.copies[0].to, nullptr) << backend->name();
+    EXPECT_EQ(std::min(lanes.arrivals[0], lanes.arrivals[1]), 2)
+        << backend->name() << ": the list is counted from its start";
+    EXPECT_EQ(std::max(lanes.arrivals[0], lanes.arrivals[1]), 3) << backend->name();
+    EXPECT_EQ(lanes.arrivals[2], 0) << backend->name() << ": the tail";
     EXPECT_EQ(lanes.counters[0].selected, 0u) << "not counted where nobody asks";
   }
 }

@@ -1,0 +1,339 @@
+// What the kernels of seat_attention share: who fetches, who computes which split, who waits for whom, and the merge.
+// For .cu files of this room only.
+//
+// One kernel does all of it. Its CTAs take numbers as they start: the first `fetchers` of them fetch, piece by piece,
+// and count the pieces of every block; all others, and these when no piece is left, take splits by number: first every
+// lane's first split, then every lane's second one, and so on, a lane's splits with blocks that are on their way coming
+// last. Those wait for the count of each block they read. When no split is left, the heads are shared out among the
+// warps of all CTAs; each waits for the splits of its lane to be counted, and merges them in their order.
+//
+// Pieces and splits belong to nobody before they are taken, so whoever waits, waits for a CTA that runs: for a split,
+// which waits for pieces only, or for a piece, which waits for nothing. Whatever CTAs the device starts, it ends.
+//
+// Counters are 0 at the start, and made so again by the CTA that leaves last.
+#pragma once
+
+#include "backend/cuda/context.h"
+#include "backend/cuda/device.cuh"
+#include "ops/partial_state.h"
+#include "ops/seat_attention.h"
+
+namespace nosa::cuda {
+
+struct SeatParams {
+  const float* q;
+  int64_t q_stride;
+  const int32_t* positions;
+  ops::StepSelection selection;
+  const std::byte* const* addresses;
+  const ops::BlockCopy* copies;  // null: nothing is fetched
+  const int32_t *copy_count, *arrivals;
+  ops::BlockFrame frame;
+  bool bias;
+  float scale;
+  int lanes, kv_heads, group, splits;
+  ops::PartialStates states;  // [lanes, splits]
+  void* out;
+  DType out_dtype;
+  int64_t out_stride;
+  int fetchers = 0;                 // CTAs at most
+  int pieces = 0, piece_words = 0;  // of a block, 16-byte words
+  // CTAs that have started (and splits taken, when nobody fetches), pieces taken, splits taken, CTAs that have left.
+  int32_t *started = nullptr, *fetched = nullptr, *next = nullptr, *left = nullptr;
+  int32_t* done = nullptr;     // [lanes] splits computed
+  int32_t* arrived = nullptr;  // [copies] pieces
+};
+
+// Of the loads from host memory that a thread of a fetching CTA has on their way; docs/performance.md says how many
+// bytes fill the wire.
+inline constexpr int kFetchWords = 17;
+
+// Counters that seat_attention needs, and their places.
+inline size_t SeatCounters(int lanes, int width) {
+  return 4 + static_cast<size_t>(lanes) * (1 + static_cast<size_t>(width));
+}
+inline void PlaceCounters(int32_t* counters, SeatParams* p) {
+  p->started = counters;
+  p->fetched = counters + 1;
+  p->next = counters + 2;
+  p->left = counters + 3;
+  p->done = counters + 4;
+  p->arrived = p->done + p->lanes;
+}
+
+__device__ __forceinline__ int32_t LoadAcquire(const int32_t* p) {
+  int32_t value;
+  asm volatile("ld.acquire.gpu.global.s32 %0, [%1];\n" : "=r"(value) : "l"(p) : "memory");
+  return value;
+}
+
+// What a CTA is to do. Of the kernel's first instructions; every thread gets the answer.
+struct SeatRole {
+  int copies;    // to be carried out in all
+  int fetchers;  // CTAs
+  int number;    // of this CTA
+
+  __device__ bool fetches() const { return number < fetchers; }
+};
+
+__device__ inline SeatRole TakeRole(const SeatParams& p) {
+  __shared__ int number;
+  if (threadIdx.x == 0) number = atomicAdd(p.started, 1);
+  const int copies = p.copies == nullptr ? 0 : *p.copy_count, warps = static_cast<int>(blockDim.x) / kWarpSize;
+  const int wanted = min((copies * p.pieces + warps - 1) / warps, p.fetchers);
+  __syncthreads();
+  return {copies, min(wanted, static_cast<int>(gridDim.x)), number};
+}
+
+// By every warp of a CTA that fetches, until no piece is left.
+__device__ inline void FetchBlocks(const SeatParams& p, const SeatRole& role) {
+  const int self = static_cast<int>(threadIdx.x) % kWarpSize;
+  const int pieces = role.copies * p.pieces, words = static_cast<int>(p.frame.bytes / sizeof(int4));
+  const auto take = [&] { return self == 0 ? atomicAdd(p.fetched, 1) : 0; };
+  for (int taken = take();;) {
+    const int piece = __shfl_sync(kAllLanes, taken, 0);
+    if (piece >= pieces) return;
+    const int copy = piece / p.pieces, first = piece % p.pieces * p.piece_words;
+    const int4* from = reinterpret_cast<const int4*>(p.copies[copy].from) + first;
+    int4* to = reinterpret_cast<int4*>(p.copies[copy].to) + first;
+    const int count = min(p.piece_words, words - first);
+    int4 word[kFetchWords];
+#pragma unroll
+    for (int i = 0; i < kFetchWords; ++i) {
+      if (i * kWarpSize + self < count) word[i] = __ldcv(from + i * kWarpSize + self);
+    }
+    taken = take();  // while this one is on its way, and others have begun with theirs
+#pragma unroll
+    for (int i = 0; i < kFetchWords; ++i) {
+      if (i * kWarpSize + self < count) to[i * kWarpSize + self] = word[i];
+    }
+    __syncwarp();
+    if (self == 0) {
+      __threadfence();
+      atomicAdd(p.arrived + copy, 1);
+    }
+  }
+}
+
+// Returns when the block of copies[arrival - 1] is there, for the thread that calls.
+__device__ inline void WaitForBlock(const SeatParams& p, int arrival) {
+  if (arrival <= 0) return;
+  while (LoadAcquire(p.arrived + arrival - 1) < p.pieces) __nanosleep(64);
+}
+
+// A split to be computed. lane = -1: there are no more.
+struct SeatItem {
+  int lane, split;
+  int blocks;
+  int32_t pos;
+};
+
+__device__ inline int SelectedOf(const SeatParams& p, int lane) {
+  const int count = p.selection.counts[lane];  // beside the position, not after it
+  return p.positions[lane / p.kv_heads] < 0 ? 0 : count;
+}
+
+// Takes splits one after another. For one whole warp of a CTA. What has to be known is loaded side by side, before any
+// of it is looked at, and the number of the next split while this one is found out: splits cannot be computed faster
+// than they are found.
+class SeatWork {
+ public:
+  // Block `thread of the warp` of a split; arrival as SeatAttentionArgs::arrivals.
+  struct Block {
+    const std::byte* data;
+    int32_t id;
+    int arrival;
+  };
+
+  __device__ SeatWork(const SeatParams& p, const SeatRole& role)
+      : p_(p),
+        role_(role),
+        self_(static_cast<int>(threadIdx.x) % kWarpSize),
+        end_(p.lanes * p.splits),
+        taken_(role.fetchers == 0 ? p.started : p.next),
+        fresh_(role.fetchers != 0),
+        ticket_(role.number) {}
+
+  // `own` means nothing beyond the split's blocks.
+  __device__ SeatItem Next(Block* own) {
+    for (;;) {
+      if (fresh_) ticket_ = Take();
+      fresh_ = false;
+      const int ticket = __shfl_sync(kAllLanes, ticket_, 0);
+      if (ticket >= end_) return {-1, 0, 0, 0};
+      ticket_ = Take();
+      const int lane = ticket % p_.lanes, rank = ticket / p_.lanes;
+      const int32_t pos = p_.positions[lane / p_.kv_heads];
+      const int selected = p_.selection.counts[lane];
+      int32_t arrivals[kNear] = {};
+      if (role_.copies == 0) {
+        *own = LoadBlock(lane, rank);
+      } else {
+#pragma unroll
+        for (int i = 0; i < kNear; ++i) arrivals[i] = Arrival(lane, i * kWarpSize + self_);
+      }
+      const int count = pos < 0 ? 0 : selected;
+      if (rank >= ops::SplitsOf(count)) {
+        if (!shortened_) Shorten();
+        continue;
+      }
+      int split = rank;
+      if (role_.copies != 0) {
+        split = SplitOfRank(lane, count, rank, arrivals);
+        *own = LoadBlock(lane, split);
+      }
+      return {lane, split, min(ops::kSplitBlocks, count - split * ops::kSplitBlocks), pos};
+    }
+  }
+
+ private:
+  static constexpr int kNear = 3;  // entries of so many warps are loaded before it is known whether they count
+
+  __device__ int64_t Entry(int lane, int i) const {
+    return static_cast<int64_t>(lane) * p_.selection.width + min(i, p_.selection.width - 1);
+  }
+  __device__ int32_t Arrival(int lane, int i) const { return p_.arrivals[Entry(lane, i)]; }
+  __device__ Block LoadBlock(int lane, int split) const {
+    if (self_ >= ops::kSplitBlocks) return {};
+    const int64_t at = Entry(lane, split * ops::kSplitBlocks + self_);
+    return {p_.addresses[at], p_.selection.ids[at], role_.copies == 0 ? 0 : p_.arrivals[at]};
+  }
+  // Of the warp's first thread.
+  __device__ int Take() const { return self_ == 0 ? atomicAdd(taken_, 1) : 0; }
+
+  // Which split comes at `rank`: those whose blocks are all there first. `near`: the arrivals of the first entries.
+  __device__ int SplitOfRank(int lane, int count, int rank, const int32_t (&near)[kNear]) const {
+    static_assert(kWarpSize % ops::kSplitBlocks == 0, "splits lie within a warp's entries");
+    constexpr unsigned kFirst = kAllLanes / ((1u << ops::kSplitBlocks) - 1);  // a bit for the first block of each split
+    int found = -1;
+    const auto look = [&](bool late, int first, int32_t arrival) {
+      const unsigned waits = __ballot_sync(kAllLanes, first + self_ < count && arrival > 0);
+      unsigned splits = 0;
+#pragma unroll
+      for (int i = 0; i < ops::kSplitBlocks; ++i) splits |= waits >> i;
+      splits = (late ? splits : ~splits) & kFirst;
+      if (count - first < kWarpSize) splits &= (1u << (count - first)) - 1;
+      const int has = __popc(splits);
+      if (rank < has) {
+        for (int skip = rank; skip > 0; --skip) splits &= splits - 1;
+        found = (first + __ffs(static_cast<int>(splits)) - 1) / ops::kSplitBlocks;
+      }
+      rank -= has;
+    };
+    for (const bool late : {false, true}) {
+#pragma unroll
+      for (int i = 0; i < kNear; ++i) {
+        if (found < 0 && i * kWarpSize < count) look(late, i * kWarpSize, near[i]);
+      }
+      for (int first = kNear * kWarpSize; found < 0 && first < count; first += kWarpSize) {
+        look(late, first, Arrival(lane, first + self_));
+      }
+      if (found >= 0) break;
+    }
+    return found;
+  }
+  // No lane has more splits than the longest selection, which may be far shorter than there is room for.
+  __device__ void Shorten() {
+    int most = 0;
+    for (int lane = self_; lane < p_.lanes; lane += kWarpSize) most = max(most, ops::SplitsOf(SelectedOf(p_, lane)));
+    end_ = min(end_, WarpMax(most) * p_.lanes);
+    shortened_ = true;
+  }
+
+  const SeatParams& p_;
+  const SeatRole& role_;
+  int self_, end_;
+  bool shortened_ = false;
+  int32_t* taken_;  // where nobody fetches, a CTA's number is that of its first split
+  bool fresh_;      // no number has been taken yet
+  int ticket_;      // of the warp's first thread
+};
+
+// Counts a split of which this CTA's threads have written the state (and met since). Each thread for a split of its
+// own; lane -1: none.
+__device__ inline void FinishSplit(const SeatParams& p, const SeatItem& item) {
+  __threadfence();
+  if (item.lane >= 0) atomicAdd(p.done + item.lane, 1);
+}
+
+// One head's answer: its states merged in the order of the splits, by a warp, kWide channels a thread. States are read
+// from L2, as other multiprocessors have written them; the sums of the first splits side by side with the maxima of
+// all.
+template <int kWide>
+__device__ inline void MergeHead(const SeatParams& p, int lane, int h, int splits) {
+  constexpr int kAhead = 9;
+  const int self = static_cast<int>(threadIdx.x) % kWarpSize, channels = p.states.v_dim;
+  const int64_t first = static_cast<int64_t>(lane) * p.splits * p.group + h;  // of the states, `group` apart
+  float max = -INFINITY;
+  for (int s = self; s < splits; s += kWarpSize) max = fmaxf(max, __ldcg(p.states.m + first + int64_t{s} * p.group));
+  max = WarpMax(max);
+  const int64_t row =
+      lane / p.kv_heads * p.out_stride + (static_cast<int64_t>(lane % p.kv_heads) * p.group + h) * channels;
+  for (int c = self * kWide; c < channels; c += kWarpSize * kWide) {
+    float sum = 0, acc[kWide] = {};
+    for (int begin = 0; begin < splits; begin += kAhead) {
+      float x[kAhead][kWide], m[kAhead], l[kAhead];
+#pragma unroll
+      for (int i = 0; i < kAhead; ++i) {
+        const int64_t at = first + static_cast<int64_t>(min(begin + i, splits - 1)) * p.group;
+        m[i] = __ldcg(p.states.m + at);
+        l[i] = __ldcg(p.states.l + at);
+        const float* from = p.states.acc + at * channels + c;
+        if constexpr (kWide == 4) {
+          const float4 four = __ldcg(reinterpret_cast<const float4*>(from));
+          x[i][0] = four.x, x[i][1] = four.y, x[i][2] = four.z, x[i][3] = four.w;
+        } else if constexpr (kWide == 2) {
+          const float2 two = __ldcg(reinterpret_cast<const float2*>(from));
+          x[i][0] = two.x, x[i][1] = two.y;
+        } else {
+          x[i][0] = __ldcg(from);
+        }
+      }
+#pragma unroll
+      for (int i = 0; i < kAhead; ++i) {
+        const float scale = begin + i >= splits || m[i] == -INFINITY ? 0.0f : expf(m[i] - max);
+        sum += l[i] * scale;
+#pragma unroll
+        for (int j = 0; j < kWide; ++j) acc[j] += x[i][j] * scale;
+      }
+    }
+#pragma unroll
+    for (int j = 0; j < kWide; ++j) {
+      const float value = sum == 0 ? 0.0f : acc[j] / sum;
+      if (p.out_dtype == DType::kF32) {
+        static_cast<float*>(p.out)[row + c + j] = value;
+      } else {
+        static_cast<BFloat16*>(p.out)[row + c + j] = FromFloat<BFloat16>(value);
+      }
+    }
+  }
+}
+
+// The heads of all lanes, by the warps of all CTAs when no splits are left: each waits for those of its lane.
+template <int kWide>
+__device__ inline void MergeHeads(const SeatParams& p) {
+  const int warps = static_cast<int>(blockDim.x) / kWarpSize, heads = p.lanes * p.group;
+  for (int head =
+           static_cast<int>(threadIdx.x) / kWarpSize * static_cast<int>(gridDim.x) + static_cast<int>(blockIdx.x);
+       head < heads; head += warps * static_cast<int>(gridDim.x)) {
+    const int lane = head / p.group, splits = ops::SplitsOf(SelectedOf(p, lane));
+    while (LoadAcquire(p.done + lane) < splits) __nanosleep(32);
+    __syncwarp();
+    MergeHead<kWide>(p, lane, head % p.group, splits);
+  }
+}
+
+// The last thing that a CTA does, all of its threads.
+__device__ inline void Leave(const SeatParams& p, const SeatRole& role) {
+  __syncthreads();
+  const bool last = threadIdx.x == 0 && atomicAdd(p.left, 1) == static_cast<int>(gridDim.x) - 1;
+  if (__syncthreads_or(static_cast<int>(last)) == 0) return;
+  if (threadIdx.x == 0) *p.started = *p.fetched = *p.next = *p.left = 0;
+  for (int i = static_cast<int>(threadIdx.x); i < role.copies; i += static_cast<int>(blockDim.x)) p.arrived[i] = 0;
+  for (int i = static_cast<int>(threadIdx.x); i < p.lanes; i += static_cast<int>(blockDim.x)) p.done[i] = 0;
+}
+
+// On tensor cores. False where the device or the shape does not allow it (seat_attention_mma.cu): nothing is launched.
+bool LaunchSeatMma(const SeatParams& p, int multiprocessors, cudaStream_t stream);
+
+}  // namespace nosa::cuda
