@@ -42,6 +42,19 @@ void AddMaskedReaders(const Selection& selection, const Segment& segment, int se
   ForEachBit(*any, [&](int b) { demand->readers.push_back({g, segment_index, b, segment.row_begin, segment.rows}); });
 }
 
+// A state for every row and KV head.
+void UseRunningStates(int slots, Demand* demand) {
+  demand->mode = StateMode::kRunning;
+  demand->offsets.clear();
+  for (int i = 0; i <= slots; ++i) demand->offsets.push_back(i);
+  demand->states = slots;
+}
+
+void OrderStates(Demand* demand) {
+  demand->order.resize(static_cast<size_t>(demand->states));
+  for (size_t i = 0; i < demand->order.size(); ++i) demand->order[i] = static_cast<int32_t>(i);
+}
+
 }  // namespace
 
 void BuildDemand(const Selection& selection, std::span<const Segment> segments, Demand* demand, bool masked) {
@@ -52,15 +65,10 @@ void BuildDemand(const Selection& selection, std::span<const Segment> segments, 
     parts += CountBits(selection.Mask(i / selection.kv_heads(), i % selection.kv_heads()));
     if (parts <= kMostParts) demand->offsets.push_back(static_cast<int32_t>(parts));
   }
-  demand->mode = parts <= kMostParts ? StateMode::kParts : StateMode::kRunning;
-  if (demand->mode == StateMode::kRunning) {
-    demand->offsets.resize(1);
-    for (int i = 0; i < slots; ++i) demand->offsets.push_back(i + 1);
-    parts = slots;
-  }
+  demand->mode = StateMode::kParts;
   demand->states = parts;
-  demand->order.resize(static_cast<size_t>(parts));
-  for (size_t i = 0; i < demand->order.size(); ++i) demand->order[i] = static_cast<int32_t>(i);
+  if (parts > kMostParts) UseRunningStates(slots, demand);
+  OrderStates(demand);
   demand->readers.clear();
   demand->refs.clear();
   demand->masked = masked && demand->mode == StateMode::kRunning;
@@ -72,6 +80,23 @@ void BuildDemand(const Selection& selection, std::span<const Segment> segments, 
         AddMaskedReaders(selection, segments[s], static_cast<int>(s), g, &any, demand);
       } else {
         AddReaders(selection, segments[s], static_cast<int>(s), g, &counts, demand);
+      }
+    }
+  }
+}
+
+void BuildWholeDemand(int rows, int kv_heads, int block_size, std::span<const Segment> segments, Demand* demand) {
+  UseRunningStates(rows * kv_heads, demand);
+  OrderStates(demand);
+  demand->readers.clear();
+  demand->refs.clear();
+  demand->masked = true;
+  for (int g = 0; g < kv_heads; ++g) {
+    for (size_t s = 0; s < segments.size(); ++s) {
+      const Segment& segment = segments[s];
+      const int last = (segment.first_pos + segment.rows - 1) / block_size;
+      for (int b = 0; b <= last; ++b) {
+        demand->readers.push_back({g, static_cast<int32_t>(s), b, segment.row_begin, segment.rows});
       }
     }
   }

@@ -53,4 +53,7 @@ struct Demand {
 // prompt's are millions, and whoever can read the masks needs none.
 void BuildDemand(const Selection& selection, std::span<const Segment> segments, Demand* demand, bool masked = false);
 
+// The same without a look at the selection, for whoever reads the masks: kRunning, of every block some row may read.
+void BuildWholeDemand(int rows, int kv_heads, int block_size, std::span<const Segment> segments, Demand* demand);
+
 }  // namespace nosa::attention

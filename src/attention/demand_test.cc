@@ -153,6 +153,25 @@ TEST(BuildDemand, MaskedPlansHaveNoRefs) {
   }
 }
 
+// What a plan made without a look at the selection has: that of a selection of everything.
+TEST(BuildDemand, WholePlansReadEveryBlock) {
+  const Problem problem = MakeProblem({700, 1}, 2, 8, 1.0f, 77);
+  Demand looked, whole;
+  BuildDemand(problem.selection, problem.segments, &looked, true);
+  BuildWholeDemand(problem.selection.rows(), 2, 8, problem.segments, &whole);
+  ASSERT_TRUE(looked.masked && whole.masked);
+  EXPECT_EQ(whole.mode, looked.mode);
+  EXPECT_EQ(whole.states, looked.states);
+  EXPECT_EQ(whole.offsets, looked.offsets);
+  EXPECT_EQ(whole.order, looked.order);
+  ASSERT_EQ(whole.readers.size(), looked.readers.size());
+  for (size_t i = 0; i < whole.readers.size(); ++i) {
+    const Reader &a = looked.readers[i], &b = whole.readers[i];
+    EXPECT_EQ(std::tie(a.kv_head, a.segment, a.block, a.ref_begin, a.ref_count),
+              std::tie(b.kv_head, b.segment, b.block, b.ref_begin, b.ref_count));
+  }
+}
+
 // Both sides of the limit: the last part that is kept apart, and the first that is not.
 TEST(BuildDemand, ModeChangesBeyondTheMostParts) {
   constexpr int kRows = 128, kBlocks = static_cast<int>(kMostParts) / kRows;

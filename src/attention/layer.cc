@@ -21,6 +21,15 @@ constexpr ops::Stream kCopies = {1};
 // Of each copy: what device memory itself is aligned to.
 constexpr size_t kStagedAlignment = 256;
 
+// Whether a selection from so many blocks, or fewer, may take scores. One that reads every block, or no more than are
+// there, asks the device nothing: the host need not wait, and plans ahead of it.
+bool AsksDevice(const BlockSelector& selector, int blocks) {
+  const std::optional<ops::SelectionRule> rule = selector.rule();
+  if (!rule) return true;
+  const int most = std::max(rule->query_blocks, rule->topk);
+  return !rule->every_block && most > 0 && blocks > most;
+}
+
 }  // namespace
 
 Result<std::unique_ptr<AttentionRunner>> AttentionRunner::Create(const AttentionConfig& config,
@@ -41,20 +50,28 @@ Result<std::unique_ptr<AttentionRunner>> AttentionRunner::Create(const Attention
 }
 
 void AttentionRunner::ForgetTrace(SeqId seq) {
+  CountUncounted();
   const size_t i = static_cast<size_t>(seq.value);
   if (i < traces_.size()) traces_[i].last.clear();
 }
 
 Status AttentionRunner::Run(LayerIdx layer, const AttentionBatch& batch, ConstTensorView q, ConstTensorView k,
                             ConstTensorView v, ConstTensorView s, TensorView out) {
+  begun_ = backend_->Record({});
+  fresh_ = std::numeric_limits<int32_t>::max();
+  for (const Segment& segment : batch.segments) fresh_ = std::min(fresh_, segment.first_pos);
   StoreRows(layer, batch, k, v, s);
   Select(layer, batch, q);
   if (batch.record != nullptr) {
     batch.record->layers.resize(static_cast<size_t>(config_.layers));
-    batch.record->layers[static_cast<size_t>(layer.value)] = selection_;
+    batch.record->layers[static_cast<size_t>(layer.value)] = selection();
   }
   const bool device = !HostAddressable(backend_->compute_memory());
-  BuildDemand(selection_, batch.segments, &demand_, device);
+  if (ahead_) {
+    BuildWholeDemand(selection().rows(), config_.kv_heads, config_.block_size, batch.segments, &demand_);
+  } else {
+    BuildDemand(selection(), batch.segments, &demand_, device);
+  }
   if (demand_.masked) StageMasks();
   PrepareStates();
   NOSA_RETURN_IF_ERROR(Attend(layer, batch, q));
@@ -64,7 +81,12 @@ Status AttentionRunner::Run(LayerIdx layer, const AttentionBatch& batch, ConstTe
                      .order = demand_.order,
                      .kv_heads = config_.kv_heads,
                      .out = out});
-  CountLocality(layer, batch);
+  Masks& masks = masks_[masks_now_];
+  masks.uncounted = true;
+  masks.layer = layer;
+  masks.prefill = batch.prefill;
+  masks.segments.assign(batch.segments.begin(), batch.segments.end());
+  if (!ahead_) CountUncounted();
   return Status::Ok();
 }
 
@@ -113,41 +135,68 @@ void AttentionRunner::Select(LayerIdx layer, const AttentionBatch& batch, ConstT
   const bool host = backend_->shared_memory() == MemoryKind::kHost;
   if (!host) masks_now_ = (masks_now_ + 1) % masks_.size();
   Masks& masks = masks_[masks_now_];
-  if (masks.copying) backend_->Wait(masks.copied);
-  masks.copying = false;
+  if (masks.uncounted) CountUncounted();
+  WaitForMasks(masks);
   const size_t bytes = words * sizeof(uint64_t);
   if (masks.bits.size() < bytes) ops::Grow(*backend_, host ? bytes : 2 * bytes, backend_->shared_memory(), &masks.bits);
-  selection_.Reset(rows, config_.kv_heads, blocks, {masks.bits.as<uint64_t>(), words});
+  masks.selection.Reset(rows, config_.kv_heads, blocks, {masks.bits.as<uint64_t>(), words});
   const SelectInput input = {backend_, {}, &select_scratch_, q, batch.positions, state_begin_, states_of_layer_};
   const BlockSelector& selector = batch.prefill ? *prefill_selector_ : *selector_;
-  selector.Select(input, &selection_);
-  // What reads every block asks the device nothing: the host need not wait, and plans ahead of it.
-  const std::optional<ops::SelectionRule> rule = selector.rule();
-  if (!rule || !rule->every_block) backend_->Synchronize({});
+  selector.Select(input, &masks.selection);
+  const bool asks = AsksDevice(selector, blocks);
+  ahead_ = asks && PlansAhead(batch, blocks);
+  masks.complete = !ahead_;
+  if (asks && !ahead_) backend_->Synchronize({});
 }
 
 // The masks to where the device reads them.
 void AttentionRunner::StageMasks() {
   Masks& masks = masks_[masks_now_];
   const size_t bytes =
-      Selection::Words(selection_.rows(), selection_.kv_heads(), selection_.words() * 64) * sizeof(uint64_t);
+      Selection::Words(selection().rows(), selection().kv_heads(), selection().words() * 64) * sizeof(uint64_t);
   if (masks_on_device_.size() < bytes) ops::Grow(*backend_, 2 * bytes, backend_->compute_memory(), &masks_on_device_);
   backend_->Copy(masks_on_device_.data(), masks.bits.data(), bytes, {});
   masks.copied = backend_->Record({});
   masks.copying = true;
 }
 
-void AttentionRunner::CountLocality(LayerIdx layer, const AttentionBatch& batch) {
-  LocalityStats& stats = batch.prefill ? prefill_locality_ : decode_locality_;
-  for (const Segment& segment : batch.segments) {
+// Whether the host plans for every block some row may read, and leaves it to the masks which are. A look at them costs
+// the host's wait for the selection, all the while no block is on its way. It would spare the blocks that no row reads:
+// of a chunk with several rows to a block few, and on a device without a tier below they cost their copy alone.
+bool AttentionRunner::PlansAhead(const AttentionBatch& batch, int blocks) const {
+  constexpr int kRowsToABlock = 4;
+  if (HostAddressable(backend_->compute_memory()) || store_->has_cold_tier() || batch.record != nullptr) return false;
+  return std::all_of(batch.segments.begin(), batch.segments.end(),
+                     [&](const Segment& segment) { return segment.rows >= kRowsToABlock * blocks; });
+}
+
+// For the copy of the masks, and so for what made them.
+void AttentionRunner::WaitForMasks(Masks& masks) {
+  if (masks.copying) backend_->Wait(masks.copied);
+  masks.copying = false;
+}
+
+void AttentionRunner::CountUncounted() {
+  for (size_t i = 1; i <= masks_.size(); ++i) {  // the oldest first
+    Masks& masks = masks_[(masks_now_ + i) % masks_.size()];
+    if (!masks.uncounted) continue;
+    if (!masks.complete) WaitForMasks(masks);
+    CountLocality(masks);
+    masks.uncounted = false;
+  }
+}
+
+void AttentionRunner::CountLocality(const Masks& masks) {
+  LocalityStats& stats = masks.prefill ? prefill_locality_ : decode_locality_;
+  for (const Segment& segment : masks.segments) {
     if (static_cast<size_t>(segment.seq.value) >= traces_.size())
       traces_.resize(static_cast<size_t>(segment.seq.value) + 1);
     SequenceTrace& trace = traces_[static_cast<size_t>(segment.seq.value)];
     trace.last.resize(static_cast<size_t>(store_->layout().lanes()));
     for (int g = 0; g < config_.kv_heads; ++g) {
-      std::vector<uint64_t>& last = trace.last[static_cast<size_t>(store_->layout().Lane(layer, g))];
+      std::vector<uint64_t>& last = trace.last[static_cast<size_t>(store_->layout().Lane(masks.layer, g))];
       for (int i = 0; i < segment.rows; ++i) {
-        const std::span<const uint64_t> now = selection_.Mask(segment.row_begin + i, g);
+        const std::span<const uint64_t> now = masks.selection.Mask(segment.row_begin + i, g);
         const int count = CountBits(now);
         const int visible = (segment.first_pos + i) / config_.block_size + 1;
         if (!last.empty() && count < visible) {
@@ -226,7 +275,7 @@ void AttentionRunner::AddTile(const AttentionBatch& batch, const Reader& reader,
 // KV head and a range of rows, with every block; parts are independent.
 void AttentionRunner::GroupTiles() {
   groups_.assign(1, 0);
-  const int32_t rows = selection_.rows();
+  const int32_t rows = selection().rows();
   const int pieces = 2 * backend_->threads();
   if (demand_.mode == StateMode::kParts) {
     const int step = std::max(1, static_cast<int>(piece_.size()) / (4 * pieces));
@@ -284,7 +333,9 @@ void AttentionRunner::StageBlocks(std::span<ops::AttentionTile> tiles) {
   auto* copies = reinterpret_cast<ops::BlockCopy*>(piece.list.data() + kCopyUnit);
   *count = static_cast<int32_t>(tiles.size());
   std::byte* to = piece.blocks.data();
+  bool fresh = false;
   for (ops::AttentionTile& tile : tiles) {
+    fresh |= tile.first_pos + layout.block_size > fresh_;
     const auto* from = static_cast<const std::byte*>(tile.k);
     NOSA_DCHECK(reinterpret_cast<uintptr_t>(from) % kCopyUnit == 0, "a frame that is not aligned");
     *copies++ = {from, to};
@@ -293,7 +344,8 @@ void AttentionRunner::StageBlocks(std::span<ops::AttentionTile> tiles) {
     if (tile.s != nullptr) tile.s = layout.S(to);
     to += stride;
   }
-  backend_->WaitOn(kCopies, stored_);
+  // Blocks that this call's rows are not in need not wait for them.
+  backend_->WaitOn(kCopies, fresh ? stored_ : begun_);
   ops::copy_blocks(*backend_, kCopies,
                    {.copies = reinterpret_cast<const ops::BlockCopy*>(piece.list.data() + kCopyUnit),
                     .count = count,
@@ -314,7 +366,7 @@ void AttentionRunner::RunTiles(const AttentionBatch& batch, ConstTensorView q) {
   const std::span<const uint64_t> masks =
       demand_.masked ? std::span<const uint64_t>(
                            masks_on_device_.as<uint64_t>(),
-                           Selection::Words(selection_.rows(), selection_.kv_heads(), selection_.words() * 64))
+                           Selection::Words(selection().rows(), selection().kv_heads(), selection().words() * 64))
                      : std::span<const uint64_t>();
   for (size_t begin = 0; begin < tiles_.size(); begin += most) {
     piece_.assign(tiles_.begin() + static_cast<std::ptrdiff_t>(begin),
@@ -332,7 +384,7 @@ void AttentionRunner::RunTiles(const AttentionBatch& batch, ConstTensorView q) {
                           .block_size = config_.block_size,
                           .scale = config_.scale(),
                           .masks = masks,
-                          .mask_words = selection_.words()});
+                          .mask_words = selection().words()});
     if (stage) {
       staged_[next_staged_].read = backend_->Record({});
       next_staged_ = (next_staged_ + 1) % kStagedPieces;

@@ -82,8 +82,15 @@ class AttentionRunner final : public AttentionLayer {
 
   // A sequence was opened, or its trace is stale.
   void ForgetTrace(SeqId seq);
-  const LocalityStats& decode_locality() const { return decode_locality_; }
-  const LocalityStats& prefill_locality() const { return prefill_locality_; }
+  // Of all calls so far; may wait for selections that are still being made.
+  const LocalityStats& decode_locality() {
+    CountUncounted();
+    return decode_locality_;
+  }
+  const LocalityStats& prefill_locality() {
+    CountUncounted();
+    return prefill_locality_;
+  }
 
  private:
   AttentionRunner(const AttentionConfig& config, const AttentionOptions& options, kv::KvStore* store,
@@ -92,7 +99,8 @@ class AttentionRunner final : public AttentionLayer {
 
   void StoreRows(LayerIdx layer, const AttentionBatch& batch, ConstTensorView k, ConstTensorView v, ConstTensorView s);
   void Select(LayerIdx layer, const AttentionBatch& batch, ConstTensorView q);
-  void CountLocality(LayerIdx layer, const AttentionBatch& batch);
+  bool PlansAhead(const AttentionBatch& batch, int blocks) const;
+  void CountUncounted();
   Status Attend(LayerIdx layer, const AttentionBatch& batch, ConstTensorView q);
   void PlanFetch(LayerIdx layer, const AttentionBatch& batch);
   float Hint(const AttentionBatch& batch, const Reader& reader) const;
@@ -114,16 +122,28 @@ class AttentionRunner final : public AttentionLayer {
   std::vector<ops::WindowState> states_of_layer_;
   std::vector<int32_t> state_begin_;
   SelectScratch select_scratch_;
-  // Bits of selection_. On a device, of the layer before too: their copy may still be on its way.
+  // The selection of a call and where its bits are. On a device, of the layer before too: they may still be on their
+  // way, from the selector and to masks_on_device_.
   struct Masks {
     Buffer bits;
-    ops::Event copied;  // to masks_on_device_
+    Selection selection;
+    ops::Event copied;
     bool copying = false;
+    bool complete = false;  // someone has waited for the bits
+    // What locality is counted of, when nobody has waited for the selection yet.
+    bool uncounted = false;
+    LayerIdx layer;
+    bool prefill = false;
+    std::vector<Segment> segments;
   };
+  void WaitForMasks(Masks& masks);
+  void CountLocality(const Masks& masks);
+  Selection& selection() { return masks_[masks_now_].selection; }
   std::array<Masks, 2> masks_;
   size_t masks_now_ = 0;
   Buffer masks_on_device_;
-  Selection selection_;
+  bool ahead_ = false;  // the plan at hand was made without a look at the selection
+  int32_t fresh_ = 0;   // positions from here on may be rows of this call
   Demand demand_;
   std::vector<kv::BlockWant> wants_;
   std::vector<int32_t> reader_of_want_;
@@ -140,7 +160,7 @@ class AttentionRunner final : public AttentionLayer {
   static constexpr size_t kStagedPieces = 4;
   std::array<StagedPiece, kStagedPieces> staged_;
   size_t next_staged_ = 0;
-  ops::Event stored_;  // the rows of this call are in their blocks
+  ops::Event begun_, stored_;  // a call; its rows are in their blocks
   Buffer state_buffer_;
   ops::PartialStates states_;
   std::vector<SequenceTrace> traces_;

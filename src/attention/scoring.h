@@ -34,13 +34,24 @@ void FillTopK(const SelectInput& input, const ScoreBatch& batch, int k);
 
 // Rows whose scores are computed at once: on the host their window scores stay within a cache's reach; a device wants
 // as much work in one call as a prompt chunk has.
-inline int RowsOfBatch(const ops::Backend& backend) { return HostAddressable(backend.compute_memory()) ? 32 : 512; }
+inline int RowsOfBatch(const ops::Backend& backend) { return HostAddressable(backend.compute_memory()) ? 32 : 2048; }
 
-// Calls f(begin, end) over the rows in such pieces.
+// Calls f(begin, end) over the rows in such pieces. Rows that see no more than `k` blocks, of which a selector fills
+// them up to k, get all of them without a look at scores.
 template <typename F>
-void ForEachRowBatch(const SelectInput& input, F&& f) {
+void ForEachRowBatch(const AttentionConfig& config, const SelectInput& input, int k, Selection* selection, F&& f) {
   const int step = RowsOfBatch(*input.backend), rows = static_cast<int>(input.positions.size());
-  for (int begin = 0; begin < rows; begin += step) f(begin, std::min(begin + step, rows));
+  const auto visible = [&](int r) { return VisibleBlocks(config, input.positions[static_cast<size_t>(r)]); };
+  for (int begin = 0; begin < rows;) {
+    int end = begin;
+    for (; end < rows && visible(end) <= k; ++end) {
+      for (int g = 0; g < config.kv_heads; ++g) SetBits(selection->Mask(end, g), 0, visible(end));
+    }
+    begin = end;
+    while (end < rows && end - begin < step && visible(end) > k) ++end;
+    if (begin < end) f(begin, end);
+    begin = end;
+  }
 }
 
 }  // namespace nosa::attention

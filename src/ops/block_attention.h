@@ -25,6 +25,7 @@ struct AttentionTile {
 // head,
 //   logit[j] = q[r, h] . k[j] * scale + s[j],
 //   states[t, h] = merge(states[t, h], partial over this block).
+// A device may round q to bf16 first where the cache is bf16 (docs/nosa.md, "Precision"), and the weights either way.
 // A part is always one block, computed from its own maximum, so the bits do not depend on how tiles were put into
 // calls or groups, nor on threads. Rows with no visible token leave their state alone.
 struct BlockAttentionArgs {

@@ -16,7 +16,7 @@ class InfLlm2Selector final : public BlockSelector {
   void Select(const SelectInput& input, Selection* selection) const override {
     ForceBlocks(config_, input, selection);
     ScoreBatch batch;
-    ForEachRowBatch(input, [&](int begin, int end) {
+    ForEachRowBatch(config_, input, config_.topk, selection, [&](int begin, int end) {
       QueryScores(config_, input, begin, end, selection, &batch);
       FillTopK(input, batch, config_.topk);
     });

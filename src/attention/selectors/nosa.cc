@@ -17,7 +17,7 @@ class NosaSelector final : public BlockSelector {
   void Select(const SelectInput& input, Selection* selection) const override {
     ForceBlocks(config_, input, selection);
     ScoreBatch batch;
-    ForEachRowBatch(input, [&](int begin, int end) {
+    ForEachRowBatch(config_, input, config_.topk, selection, [&](int begin, int end) {
       QueryScores(config_, input, begin, end, selection, &batch);
       FillTopK(input, batch, config_.query_blocks());
       ImportanceScores(config_, input, begin, end, selection, &batch);

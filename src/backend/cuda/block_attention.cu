@@ -142,6 +142,7 @@ void block_attention(ops::Backend& backend, ops::Stream stream, const ops::Block
                         .ref_count = 0,
                         .kv_heads = static_cast<int>(args.q.dim(1)) / args.states.heads};
   plan.ref_count = RefsOf(args, plan);
+  if (BlockAttentionOnWarpgroups(context, stream, plan, args.dtype)) return;
   if (BlockAttentionOnTensorCores(context, stream, plan, args.dtype)) return;
   LaunchAny(context, stream, plan, args.dtype);
 }

@@ -4,24 +4,13 @@
 // has 16 pairs, and its warps share the block. Both keep the states of their pairs in registers from block to block.
 #include <algorithm>
 
-#include "backend/cuda/block_attention.h"
-#include "backend/cuda/mma.cuh"
-#include "backend/cuda/partial_merge.cuh"
+#include "backend/cuda/attend_pairs.cuh"
 #include "backend/cuda/tile_walk.cuh"
 
 namespace nosa::cuda {
 namespace {
 
-// bf16 terms that stand for a query and for a weight. One term of q turns a logit by 2^-9 of sum |q k| scale, two by
-// 2^-17; one term of the weights turns the output by 2^-9 of the values.
-#ifndef NOSA_CUDA_QUERY_TERMS  // for benchmarks: what the second term costs
-#define NOSA_CUDA_QUERY_TERMS 2
-#endif
-constexpr int kQueryTerms = NOSA_CUDA_QUERY_TERMS, kWeightTerms = 1;
-
 constexpr int kThreads = 128, kWarps = kThreads / kWarpSize;
-constexpr int kTokens = 64;  // of a block, those it does not have are zeros
-constexpr int kChunk = 16;   // tokens, channels: the depth of a product
 
 // Rows of D bf16 in shared memory, in pieces of 16 bytes: piece c of row r lies at c ^ (r % 8), so that a column of
 // pieces is in different banks.
@@ -68,7 +57,8 @@ __device__ __forceinline__ void CopyBias(uint32_t to, const float* s, int tokens
   CopyAsync4(to + static_cast<uint32_t>(j) * 4u, valid ? static_cast<const void*>(s + j) : any, valid);
 }
 
-// Queries of pairs [0, kPairs) of a slice to shared memory: [kQueryTerms][kPairs][D], zeros for pairs without a row.
+// Queries of pairs [0, kPairs) of a slice to shared memory: [kPairs][D], rounded to bf16, zeros for pairs without a
+// row.
 template <int D, int kPairs>
 __device__ __forceinline__ void LoadQueries(char* to, const AttentionPlan& plan, int row0, int rows, int kv_head) {
   const int heads = plan.states.heads;
@@ -82,92 +72,8 @@ __device__ __forceinline__ void LoadQueries(char* to, const AttentionPlan& plan,
       a = q[0];
       b = q[1];
     }
-    uint32_t terms[kQueryTerms];
-    SplitBf16<kQueryTerms>(a, b, terms);
-#pragma unroll
-    for (int t = 0; t < kQueryTerms; ++t) {
-      *reinterpret_cast<uint32_t*>(to + t * kPairs * D * 2 + Rows<D>::Offset(pair, d)) = terms[t];
-    }
+    *reinterpret_cast<uint32_t*>(to + Rows<D>::Offset(pair, d)) = PackBf16(a, b);
   }
-}
-
-// The two pairs of 16 that a lane has in a product, pair lane / 4 and the one 8 after it, and what it holds of their
-// states: m, l, and channels [first_channel, first_channel + 8 kColumns), those of its columns.
-template <int kColumns>
-struct Carried {
-  int slot[2], head[2];  // slot: row of the slice; -1: none
-  int state[2];          // -1: none yet
-  float m[2], l[2];
-  float acc[kColumns][4];
-
-  __device__ __forceinline__ void Enter(int first_pair, int heads, int rows) {
-#pragma unroll
-    for (int r = 0; r < 2; ++r) {
-      const int pair = first_pair + static_cast<int>(threadIdx.x) % kWarpSize / 4 + 8 * r;
-      slot[r] = pair / heads;
-      head[r] = pair - slot[r] * heads;
-      if (slot[r] >= rows) slot[r] = -1;
-      state[r] = -1;
-    }
-  }
-
-  // Every lane of a row writes m and l, so that each of them may read them again.
-  __device__ __forceinline__ void Store(const ops::PartialStates& to, int r, int first_channel) const {
-    if (state[r] < 0) return;
-    const int64_t i = static_cast<int64_t>(state[r]) * to.heads + head[r];
-    to.m[i] = m[r];
-    to.l[i] = l[r];
-    float* at = to.acc + i * to.v_dim + first_channel + static_cast<int>(threadIdx.x) % 4 * 2;
-#pragma unroll
-    for (int c = 0; c < kColumns; ++c) {
-      at[c * 8] = acc[c][2 * r];
-      at[c * 8 + 1] = acc[c][2 * r + 1];
-    }
-  }
-
-  // Makes `next` the state that pair r holds.
-  __device__ __forceinline__ void Switch(const ops::PartialStates& states, int r, int next, int first_channel) {
-    if (next < 0 || next == state[r]) return;
-    Store(states, r, first_channel);
-    state[r] = next;
-    const int64_t i = static_cast<int64_t>(next) * states.heads + head[r];
-    m[r] = states.m[i];
-    const bool empty = m[r] == -INFINITY;
-    l[r] = empty ? 0.0f : states.l[i];
-    const float* at = states.acc + i * states.v_dim + first_channel + static_cast<int>(threadIdx.x) % 4 * 2;
-#pragma unroll
-    for (int c = 0; c < kColumns; ++c) {
-      acc[c][2 * r] = empty ? -0.0f : at[c * 8];
-      acc[c][2 * r + 1] = empty ? -0.0f : at[c * 8 + 1];
-    }
-  }
-
-  __device__ __forceinline__ MergeFactors MergeScalars(int r, float part_m, float part_l) {
-    const MergeFactors f = FactorsOf(m[r], part_m);
-    m[r] = f.m;
-    l[r] = MergeValues(l[r], f.first, part_l, f.second);
-    return f;
-  }
-};
-
-// Dot products to logits of the lane's two columns from `token`; -inf from `visible` on.
-template <bool kMask>
-__device__ __forceinline__ void ToLogits(float& a, float& b, float scale, float2 bias, int token, int visible) {
-  a = __fmaf_rn(a, scale, bias.x);
-  b = __fmaf_rn(b, scale, bias.y);
-  if constexpr (kMask) {
-    if (token >= visible) a = -INFINITY;
-    if (token + 1 >= visible) b = -INFINITY;
-  }
-}
-
-// The order in which the weights of a pair are added: a lane's four of a chunk of 16 tokens, its chunks, the lanes.
-__device__ __forceinline__ float SumOfChunk(float a, float b, float c, float d) {
-  return __fadd_rn(__fadd_rn(a, b), __fadd_rn(c, d));
-}
-__device__ __forceinline__ float SumOfChunks(const float (&chunks)[kTokens / kChunk]) {
-  static_assert(kTokens / kChunk == 4);
-  return SumOfQuad(__fadd_rn(__fadd_rn(chunks[0], chunks[1]), __fadd_rn(chunks[2], chunks[3])));
 }
 
 // part += weights times values, one chunk of tokens and 16 channels.
@@ -175,20 +81,6 @@ __device__ __forceinline__ void AddValues(float (&part)[2][4], const uint32_t (&
                                           const uint32_t (&values)[4]) {
   MultiplyAdd(part[0], weights, values[0], values[1]);
   MultiplyAdd(part[1], weights, values[2], values[3]);
-}
-
-// acc = merge of acc and the part, of the pairs that see the block.
-template <int kColumns>
-__device__ __forceinline__ void MergeChannels(Carried<kColumns>& carried, int column, const float (&part)[4],
-                                              const MergeFactors (&f)[2], const bool (&active)[2]) {
-  float(&acc)[4] = carried.acc[column];
-#pragma unroll
-  for (int r = 0; r < 2; ++r) {
-    if (active[r]) {
-      acc[2 * r] = MergeValues(acc[2 * r], f[r].first, part[2 * r], f[r].second);
-      acc[2 * r + 1] = MergeValues(acc[2 * r + 1], f[r].first, part[2 * r + 1], f[r].second);
-    }
-  }
 }
 
 // ---- many rows ----
@@ -200,7 +92,7 @@ struct RowsShared {
   static constexpr int kAtOnce = kTilesOfWarp == 1 ? 2 : 1;
   using Walk = TileWalk<kThreads, 128, 2048, kPairs>;
 
-  alignas(1024) char q[kQueryTerms * kPairs * D * 2];
+  alignas(1024) char q[kPairs * D * 2];
   alignas(1024) char k[kTokens * D * 2];
   alignas(1024) char v[kTokens * D * 2];
   alignas(16) float bias[kTokens];
@@ -213,7 +105,6 @@ __device__ __forceinline__ void Products(const RowsShared<D, kTilesOfWarp>& shar
                                          float (&s)[kTilesOfWarp][kTokens / 8][4]) {
   using Layout = Rows<D>;
   using Shared = RowsShared<D, kTilesOfWarp>;
-  constexpr uint32_t kTermBytes = Shared::kPairs * D * 2;
   const int lane = static_cast<int>(threadIdx.x) % kWarpSize, warp = static_cast<int>(threadIdx.x) / kWarpSize;
   const uint32_t q =
       Layout::First(SharedAddress(shared.q) + static_cast<uint32_t>(warp * kTilesOfWarp * 16) * Layout::kPitch, lane);
@@ -225,14 +116,10 @@ __device__ __forceinline__ void Products(const RowsShared<D, kTilesOfWarp>& shar
   }
 #pragma unroll
   for (int step = 0; step < D / kChunk; ++step) {
-    uint32_t a[kTilesOfWarp][kQueryTerms][4];
+    uint32_t a[kTilesOfWarp][4];
 #pragma unroll
     for (int i = 0; i < kTilesOfWarp; ++i) {
-#pragma unroll
-      for (int t = 0; t < kQueryTerms; ++t) {
-        LoadMatrices(a[i][t], Layout::AtStep(q, step) + static_cast<uint32_t>(i) * 16u * Layout::kPitch +
-                                  static_cast<uint32_t>(t) * kTermBytes);
-      }
+      LoadMatrices(a[i], Layout::AtStep(q, step) + static_cast<uint32_t>(i) * 16u * Layout::kPitch);
     }
 #pragma unroll
     for (int first = 0; first < kTokens / 16; first += Shared::kAtOnce) {
@@ -242,49 +129,14 @@ __device__ __forceinline__ void Products(const RowsShared<D, kTilesOfWarp>& shar
         LoadMatrices(b[n], Layout::AtStep(k, step) + static_cast<uint32_t>(first + n) * 16u * Layout::kPitch);
       }
 #pragma unroll
-      for (int t = 0; t < kQueryTerms; ++t) {
+      for (int n = 0; n < Shared::kAtOnce; ++n) {
 #pragma unroll
-        for (int n = 0; n < Shared::kAtOnce; ++n) {
-#pragma unroll
-          for (int i = 0; i < kTilesOfWarp; ++i) {
-            MultiplyAdd(s[i][2 * (first + n)], a[i][t], b[n][0], b[n][1]);
-            MultiplyAdd(s[i][2 * (first + n) + 1], a[i][t], b[n][2], b[n][3]);
-          }
+        for (int i = 0; i < kTilesOfWarp; ++i) {
+          MultiplyAdd(s[i][2 * (first + n)], a[i], b[n][0], b[n][1]);
+          MultiplyAdd(s[i][2 * (first + n) + 1], a[i], b[n][2], b[n][3]);
         }
       }
     }
-  }
-}
-
-// Dot products of 16 pairs to weights, relative to each pair's greatest logit; m and l of the parts.
-template <bool kMask>
-__device__ __forceinline__ void Softmax(float (&s)[kTokens / 8][4], const float* bias, float scale,
-                                        const int (&visible)[2], float (&m)[2], float (&l)[2]) {
-  const int column = static_cast<int>(threadIdx.x) % 4 * 2;
-  m[0] = m[1] = -INFINITY;
-#pragma unroll
-  for (int n = 0; n < kTokens / 8; ++n) {
-    const float2 of_token = *reinterpret_cast<const float2*>(bias + n * 8 + column);
-    ToLogits<kMask>(s[n][0], s[n][1], scale, of_token, n * 8 + column, visible[0]);
-    ToLogits<kMask>(s[n][2], s[n][3], scale, of_token, n * 8 + column, visible[1]);
-    m[0] = fmaxf(m[0], fmaxf(s[n][0], s[n][1]));
-    m[1] = fmaxf(m[1], fmaxf(s[n][2], s[n][3]));
-  }
-#pragma unroll
-  for (int r = 0; r < 2; ++r) {
-    m[r] = MaxOfQuad(m[r]);
-    const float max = TimesLog2E(m[r]);
-    float chunks[kTokens / kChunk];
-#pragma unroll
-    for (int c = 0; c < kTokens / kChunk; ++c) {
-#pragma unroll
-      for (int n = 2 * c; n < 2 * c + 2; ++n) {
-        s[n][2 * r] = ExpBelow(s[n][2 * r], max);
-        s[n][2 * r + 1] = ExpBelow(s[n][2 * r + 1], max);
-      }
-      chunks[c] = SumOfChunk(s[2 * c][2 * r], s[2 * c][2 * r + 1], s[2 * c + 1][2 * r], s[2 * c + 1][2 * r + 1]);
-    }
-    l[r] = SumOfChunks(chunks);
   }
 }
 
@@ -342,7 +194,7 @@ __global__ void __launch_bounds__(kThreads, 2) AttendRows(AttentionPlan plan) {
           }
         }
         any = __any_sync(kAllLanes, any);
-        uint32_t weights[kTilesOfWarp][kWeightTerms][kTokens / kChunk][4];
+        uint32_t weights[kTilesOfWarp][kTokens / kChunk][4];
         MergeFactors factors[kTilesOfWarp][2];
         bool active[kTilesOfWarp][2];
         if (any) {
@@ -362,16 +214,7 @@ __global__ void __launch_bounds__(kThreads, 2) AttendRows(AttentionPlan plan) {
             } else {
               Softmax<true>(s[i], shared.bias, plan.scale, visible, m, l);
             }
-#pragma unroll
-            for (int c = 0; c < kTokens / kChunk; ++c) {
-#pragma unroll
-              for (int j = 0; j < 4; ++j) {  // operand A has the layout of the product
-                uint32_t terms[kWeightTerms];
-                SplitBf16<kWeightTerms>(s[i][2 * c + j / 2][j % 2 * 2], s[i][2 * c + j / 2][j % 2 * 2 + 1], terms);
-#pragma unroll
-                for (int w = 0; w < kWeightTerms; ++w) weights[i][w][c][j] = terms[w];
-              }
-            }
+            ToOperand(s[i], weights[i]);
 #pragma unroll
             for (int r = 0; r < 2; ++r) {
               carried[i].Switch(plan.states, r, next[i][r], 0);
@@ -395,10 +238,7 @@ __global__ void __launch_bounds__(kThreads, 2) AttendRows(AttentionPlan plan) {
               LoadMatricesTransposed(
                   b, Rows<D>::AtStep(v, from + n) + static_cast<uint32_t>(c) * kChunk * Rows<D>::kPitch);
 #pragma unroll
-              for (int w = 0; w < kWeightTerms; ++w) {
-#pragma unroll
-                for (int i = 0; i < kTilesOfWarp; ++i) AddValues(part[n][i], weights[i][w][c], b);
-              }
+              for (int i = 0; i < kTilesOfWarp; ++i) AddValues(part[n][i], weights[i][c], b);
             }
           }
 #pragma unroll
@@ -427,10 +267,10 @@ struct FewShared {
   static constexpr int kPairs = 16;
   using Walk = TileWalk<kThreads, 32, 32 * kPairs, kPairs>;
 
-  alignas(1024) char q[kQueryTerms * kPairs * D * 2];
+  alignas(1024) char q[kPairs * D * 2];
   alignas(1024) char k[2][kTokens * D * 2];
   alignas(1024) char v[2][kTokens * D * 2];
-  alignas(1024) char weights[kWeightTerms][kPairs * kTokens * 2];
+  alignas(1024) char weights[kPairs * kTokens * 2];
   alignas(16) float bias[2][kTokens];
   float m[kPairs][kWarps];
   float l[kPairs][4][kWarps];  // by lane of the row
@@ -501,13 +341,10 @@ __global__ void __launch_bounds__(kThreads) AttendFew(AttentionPlan plan) {
         for (int step = 0; step < D / kChunk; ++step) {
           uint32_t b[4];
           LoadMatrices(b, Layout::AtStep(k, step));
-#pragma unroll
-          for (int i = 0; i < kQueryTerms; ++i) {
-            uint32_t a[4];
-            LoadMatrices(a, Layout::AtStep(q, step) + static_cast<uint32_t>(i * Shared::kPairs * D * 2));
-            MultiplyAdd(s[0], a, b[0], b[1]);
-            MultiplyAdd(s[1], a, b[2], b[3]);
-          }
+          uint32_t a[4];
+          LoadMatrices(a, Layout::AtStep(q, step));
+          MultiplyAdd(s[0], a, b[0], b[1]);
+          MultiplyAdd(s[1], a, b[2], b[3]);
         }
         float m[2] = {-INFINITY, -INFINITY}, l[2];
 #pragma unroll
@@ -535,13 +372,8 @@ __global__ void __launch_bounds__(kThreads) AttendFew(AttentionPlan plan) {
           for (int n = 0; n < 2; ++n) {
             s[n][2 * r] = ExpBelow(s[n][2 * r], max);
             s[n][2 * r + 1] = ExpBelow(s[n][2 * r + 1], max);
-            uint32_t terms[kWeightTerms];
-            SplitBf16<kWeightTerms>(s[n][2 * r], s[n][2 * r + 1], terms);
-#pragma unroll
-            for (int i = 0; i < kWeightTerms; ++i) {
-              *reinterpret_cast<uint32_t*>(shared.weights[i] +
-                                           Rows<kTokens>::Offset(pair, warp * kChunk + n * 8 + column)) = terms[i];
-            }
+            *reinterpret_cast<uint32_t*>(shared.weights + Rows<kTokens>::Offset(pair, warp * kChunk + n * 8 + column)) =
+                PackBf16(s[n][2 * r], s[n][2 * r + 1]);
           }
           shared.l[pair][lane % 4][warp] = SumOfChunk(s[0][2 * r], s[0][2 * r + 1], s[1][2 * r], s[1][2 * r + 1]);
         }
@@ -556,13 +388,10 @@ __global__ void __launch_bounds__(kThreads) AttendFew(AttentionPlan plan) {
           if (active[r]) factors[r] = carried.MergeScalars(r, m[r], l[r]);
         }
         // This warp's channels.
-        uint32_t weights[kWeightTerms][kTokens / kChunk][4];
+        uint32_t weights[kTokens / kChunk][4];
+        const uint32_t from = Rows<kTokens>::First(SharedAddress(shared.weights), lane);
 #pragma unroll
-        for (int i = 0; i < kWeightTerms; ++i) {
-          const uint32_t from = Rows<kTokens>::First(SharedAddress(shared.weights[i]), lane);
-#pragma unroll
-          for (int c = 0; c < kTokens / kChunk; ++c) LoadMatrices(weights[i][c], Rows<kTokens>::AtStep(from, c));
-        }
+        for (int c = 0; c < kTokens / kChunk; ++c) LoadMatrices(weights[c], Rows<kTokens>::AtStep(from, c));
         const uint32_t v = Layout::First(SharedAddress(shared.v[t % 2]), lane);
 #pragma unroll
         for (int n = 0; n < kChannels / 16; ++n) {
@@ -572,8 +401,7 @@ __global__ void __launch_bounds__(kThreads) AttendFew(AttentionPlan plan) {
             uint32_t b[4];
             LoadMatricesTransposed(
                 b, Layout::AtStep(v, warp * (kChannels / 16) + n) + static_cast<uint32_t>(c) * kChunk * Layout::kPitch);
-#pragma unroll
-            for (int i = 0; i < kWeightTerms; ++i) AddValues(part, weights[i][c], b);
+            AddValues(part, weights[c], b);
           }
           MergeChannels(carried, 2 * n, part[0], factors, active);
           MergeChannels(carried, 2 * n + 1, part[1], factors, active);
@@ -598,12 +426,7 @@ int SharedLimit() {
 void Launch(void (*kernel)(AttentionPlan), size_t shared, int pairs, Context& context, ops::Stream stream,
             const AttentionPlan& plan) {
   NOSA_CUDA_CHECK(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared)));
-  // A group's rows are not known here. Slices beyond them cost a look at the group's tiles, slices that are missing
-  // cost parallelism: enough for all rows, but not more than some blocks a multiprocessor.
-  const int64_t rows = CeilDiv(plan.rows, pairs / plan.states.heads);
-  const int64_t wanted = CeilDiv(int64_t{8} * context.multiprocessors(), plan.group_count);
-  const dim3 grid(static_cast<unsigned>(plan.group_count), static_cast<unsigned>(std::min(rows, wanted)));
-  kernel<<<grid, kThreads, shared, context.stream(stream)>>>(plan);
+  kernel<<<AttentionGrid(context, plan, pairs), kThreads, shared, context.stream(stream)>>>(plan);
   NOSA_CUDA_LAUNCHED();
 }
 
@@ -633,9 +456,7 @@ bool LaunchFor(Context& context, ops::Stream stream, const AttentionPlan& plan) 
 }  // namespace
 
 bool BlockAttentionOnTensorCores(Context& context, ops::Stream stream, const AttentionPlan& plan, DType dtype) {
-  // Blocks of these sizes also keep their rows and biases aligned for the copies.
-  const bool block = plan.block_size <= kTokens && plan.block_size % kChunk == 0;
-  if (dtype != DType::kBF16 || !block || plan.k_dim != plan.states.v_dim || plan.states.heads > 64) return false;
+  if (!TensorCoresTake(plan, dtype)) return false;
   if (plan.k_dim == 64) return LaunchFor<64>(context, stream, plan);
   if (plan.k_dim == 128) return LaunchFor<128>(context, stream, plan);
   return false;

@@ -12,8 +12,8 @@ struct MergeFactors {
   float m, first, second;
 };
 __device__ __forceinline__ MergeFactors FactorsOf(float m1, float m2) {
-  const float m = fmaxf(m1, m2);
-  return {m, expf(__fsub_rn(m1, m)), expf(__fsub_rn(m2, m))};
+  const float m = fmaxf(m1, m2), lesser = expf(__fsub_rn(fminf(m1, m2), m));
+  return m1 < m2 ? MergeFactors{m, lesser, 1.0f} : MergeFactors{m, 1.0f, lesser};
 }
 
 // a * first + b * second with one rounding in the sum. Spelled out, because a compiler that fuses by itself does so

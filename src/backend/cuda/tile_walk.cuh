@@ -6,6 +6,23 @@
 
 namespace nosa::cuda {
 
+// The first ref of ascending rows whose row is at least `row`. Rows differ, so it is at most as far as the first
+// ref's row is below: exactly there when the tile has every row, which is tried first.
+__device__ inline int FirstRef(const ops::BlockAttentionArgs::Ref* refs, int count, int row) {
+  if (count == 0) return 0;
+  int low = 0, high = min(count, max(0, row - refs[0].row));
+  if (high == 0 || refs[high - 1].row < row) return high;
+  while (low < high) {
+    const int middle = (low + high) / 2;
+    if (refs[middle].row < row) {
+      low = middle + 1;
+    } else {
+      high = middle;
+    }
+  }
+  return low;
+}
+
 // The walk over one group for `rows` consecutive rows from `row0`. Lives in shared memory; all kThreads threads call
 // each function together. The tiles of a plan are looked at kTiles at a time, less when the slice has many rows.
 template <int kThreads, int kTiles, int kSlots, int kMaxRows>
@@ -121,24 +138,6 @@ struct TileWalk {
     if (keep) tiles[rank] = mine;
     __syncthreads();
     return total;
-  }
-
- private:
-  // The first ref of ascending rows whose row is at least `row`. Rows differ, so it is at most as far as the first
-  // ref's row is below: exactly there when the tile has every row, which is tried first.
-  __device__ static int FirstRef(const ops::BlockAttentionArgs::Ref* refs, int count, int row) {
-    if (count == 0) return 0;
-    int low = 0, high = min(count, max(0, row - refs[0].row));
-    if (high == 0 || refs[high - 1].row < row) return high;
-    while (low < high) {
-      const int middle = (low + high) / 2;
-      if (refs[middle].row < row) {
-        low = middle + 1;
-      } else {
-        high = middle;
-      }
-    }
-    return low;
   }
 };
 

@@ -1,6 +1,8 @@
-// Selection by radix: floats order like integers (OrderedKey), and four passes over the digits of the keys find the key
-// of the last block that joins.
+// Floats order like integers (OrderedKey). Up to 2,048 blocks a warp holds a row's keys in registers, and finds the key
+// of the last block that joins bit by bit; of more, four passes of a block of threads over the keys' digits find it.
 #include "ops/topk_blocks.h"
+
+#include <algorithm>
 
 #include "backend/cuda/context.h"
 #include "backend/cuda/device.cuh"
@@ -128,13 +130,100 @@ __global__ void __launch_bounds__(kThreads) TopkBlocks(const Row* rows, int k) {
   Join(row, prefix, need);
 }
 
+// Few blocks: a warp a row, block 32 i + lane in the lane's key i. 0, which no score has, stands for members and for
+// blocks that are not there.
+constexpr int kRowsAtOnce = 8;
+
+template <int kKeys>
+__device__ __forceinline__ int CountFrom(const uint32_t (&keys)[kKeys], uint32_t least) {
+  int count = 0;
+#pragma unroll
+  for (int i = 0; i < kKeys; ++i) count += keys[i] >= least ? 1 : 0;
+  return __reduce_add_sync(kAllLanes, count);
+}
+
+template <int kKeys>
+__global__ void __launch_bounds__(kRowsAtOnce* kWarpSize) TopkOfFew(const Row* rows, int count, int k) {
+  constexpr int kWords = (kKeys + kWarpSize - 1) / kWarpSize;  // of the mask, a lane
+  const int lane = static_cast<int>(threadIdx.x) % kWarpSize;
+  const int at = static_cast<int>(blockIdx.x) * kRowsAtOnce + static_cast<int>(threadIdx.x) / kWarpSize;
+  if (at >= count) return;
+  const Row row = rows[at];
+  uint32_t keys[kKeys], members[kWords], joining[kWords] = {};
+  int had = 0;
+#pragma unroll
+  for (int w = 0; w < kWords; ++w) {
+    const int word = w * kWarpSize + lane;
+    members[w] = word < WordCount(row) ? WordsOf(row)[word] : 0;
+    had += __popc(members[w]);
+  }
+#pragma unroll
+  for (int i = 0; i < kKeys; ++i) {
+    const int b = i * kWarpSize + lane;
+    keys[i] = b < row.blocks ? OrderedKey(row.scores[b]) : 0;
+  }
+  const int need = min(k, row.blocks) - __reduce_add_sync(kAllLanes, had);
+  if (need <= 0) return;
+#pragma unroll
+  for (int i = 0; i < kKeys; ++i) {
+    const uint32_t word = __shfl_sync(kAllLanes, members[i / kWarpSize], i % kWarpSize);
+    if ((word >> lane & 1) != 0) keys[i] = 0;
+  }
+  // The greatest key that `need` candidates reach. Where just as many do, smaller bits do not matter.
+  uint32_t threshold = 0;
+  int reach = -1;
+  for (int bit = 31; bit >= 0 && reach != need; --bit) {
+    const uint32_t higher = threshold | uint32_t{1} << bit;
+    const int count_of = CountFrom(keys, higher);
+    if (count_of < need) continue;
+    threshold = higher;
+    reach = count_of;
+  }
+  int ties = reach == need ? need : need - CountFrom(keys, threshold + 1);
+  const uint32_t above = reach == need ? threshold - 1 : threshold;  // keys above it join, whatever comes before them
+#pragma unroll
+  for (int i = 0; i < kKeys; ++i) {
+    const uint32_t equal = __ballot_sync(kAllLanes, keys[i] == threshold);
+    const bool tie = keys[i] == threshold && __popc(equal & ((1u << lane) - 1)) < ties;
+    const uint32_t word = __ballot_sync(kAllLanes, keys[i] > above || tie);
+    ties -= __popc(equal);
+    if (lane == i % kWarpSize) joining[i / kWarpSize] = word;
+  }
+#pragma unroll
+  for (int w = 0; w < kWords; ++w) {
+    if (joining[w] != 0) WordsOf(row)[w * kWarpSize + lane] = members[w] | joining[w];
+  }
+}
+
+// Blocks of the longest row; -1 where the host cannot tell.
+int MostBlocks(const ops::TopkBlocksArgs& args, const Row* staged) {
+  if (staged == args.rows.data()) return -1;  // may lie where the host cannot read it
+  int most = 0;
+  for (const Row& row : args.rows) most = std::max(most, row.blocks);
+  return most;
+}
+
 }  // namespace
 
 void topk_blocks(ops::Backend& backend, ops::Stream stream, const ops::TopkBlocksArgs& args) {
   if (args.rows.empty() || args.k == 0) return;
   Context& context = ContextOf(backend);
   const Row* rows = context.Stage(args.rows, stream);
-  TopkBlocks<<<static_cast<unsigned>(args.rows.size()), kThreads, 0, context.stream(stream)>>>(rows, args.k);
+  const int count = static_cast<int>(args.rows.size()), most = MostBlocks(args, rows);
+  const auto few = [&](auto* kernel) {
+    kernel<<<GridFor(count, kRowsAtOnce), kRowsAtOnce * kWarpSize, 0, context.stream(stream)>>>(rows, count, args.k);
+  };
+  if (most < 0 || most > 64 * kWarpSize) {
+    TopkBlocks<<<static_cast<unsigned>(count), kThreads, 0, context.stream(stream)>>>(rows, args.k);
+  } else if (most <= 8 * kWarpSize) {
+    few(TopkOfFew<8>);
+  } else if (most <= 16 * kWarpSize) {
+    few(TopkOfFew<16>);
+  } else if (most <= 32 * kWarpSize) {
+    few(TopkOfFew<32>);
+  } else {
+    few(TopkOfFew<64>);
+  }
   NOSA_CUDA_LAUNCHED();
 }
 

@@ -38,6 +38,37 @@ TEST(block_attention, MatchesTheTwin) {
   }
 }
 
+// Queries as they come. Backends that round them to bf16 turn every logit by at most RoundingOfLogits, so the greatest
+// by as much, a weight by the factor of twice that, and the sums of the weights and of the weighted values likewise.
+TEST(block_attention, QueriesMayBeRoundedToBf16) {
+  const auto reference = reference::MakeReferenceBackend();
+  for (const AttentionShape& shape : AttentionShapes()) {
+    if (shape.dtype != DType::kBF16) continue;
+    AttentionProblem problem(shape, AttentionProblem::Queries::kAsDrawn);
+    OwnedStates expected = problem.MakeStates({});
+    problem.Attend(*reference, {}, expected.view);
+    for (const BackendCase& backend : BackendCases()) {
+      SCOPED_TRACE(backend.name + " " + shape.Name());
+      OwnedStates found = problem.MakeStates({});
+      problem.Attend(*backend.make(), {}, found.view);
+      for (size_t i = 0; i + 1 < found.m.size(); ++i) {
+        ASSERT_EQ(std::isinf(expected.m[i]), std::isinf(found.m[i]));
+        if (std::isinf(found.m[i])) continue;
+        const int32_t heads = shape.group * shape.kv_heads, row = static_cast<int32_t>(i) / heads;
+        const double logit = problem.RoundingOfLogits(row, static_cast<int32_t>(i) % heads) + problem.LogitTolerance();
+        const double weight = std::expm1(2 * logit) + problem.WeightTolerance();
+        ASSERT_NEAR(expected.m[i], found.m[i], logit) << i;
+        ASSERT_NEAR(expected.l[i], found.l[i], expected.l[i] * weight) << i;
+        for (int64_t d = 0; d < shape.v_dim; ++d) {
+          const size_t at = i * static_cast<size_t>(shape.v_dim) + static_cast<size_t>(d);
+          ASSERT_NEAR(expected.acc[at] / expected.l[i], found.acc[at] / found.l[i], 2 * 6 * weight)
+              << i << " channel " << d;
+        }
+      }
+    }
+  }
+}
+
 // The twin against attention written out: softmax over all visible tokens at once.
 TEST(block_attention, TwinIsSoftmax) {
   TestVector<float> k = {1, 0, -1, 2}, v = {10, 20, 30, 40}, s = {0, 1, 0, -1}, q = {0.5f};
@@ -98,6 +129,39 @@ TEST(block_attention, MasksAreRefs) {
           }
         }
       }
+    }
+  }
+}
+
+// So many groups that a device has its hands full, each with more rows than are taken at once: parts of the same block
+// are the same whatever group they are in.
+TEST(block_attention, ManyGroupsOfManyRows) {
+  constexpr int32_t kGroups = 1200, kRows = 40, kBlocks = 3, kHeads = 4, kDim = 64;
+  RandomTensor q(DType::kF32, {kRows, kHeads, kDim}, 1), k(DType::kBF16, {kBlocks * 64, kDim}, 2),
+      v(DType::kBF16, {kBlocks * 64, kDim}, 3);
+  std::vector<int32_t> positions, groups = {0};
+  std::vector<AttentionTile> tiles;
+  std::vector<BlockAttentionArgs::Ref> refs;
+  for (int32_t r = 0; r < kRows; ++r) positions.push_back(kBlocks * 64 - kRows + r);
+  for (int32_t i = 0; i < kGroups; ++i) {
+    const int32_t block = i % kBlocks;
+    tiles.push_back(
+        {k.view.row_bytes(block * 64), v.view.row_bytes(block * 64), nullptr, 0, block * 64, 64, i * kRows, kRows});
+    for (int32_t r = 0; r < kRows; ++r) refs.push_back({r, i * kRows + r});
+    groups.push_back(i + 1);
+  }
+  for (const BackendCase& backend : BackendCases()) {
+    SCOPED_TRACE(backend.name);
+    OwnedStates states(kGroups * kRows, kHeads, kDim);
+    block_attention(*backend.make(), {},
+                    {q.view, positions, tiles, refs, groups, states.view, DType::kBF16, 64, 0.125f});
+    const size_t of_group = kRows * kHeads;
+    for (size_t i = 0; i < kGroups * of_group; ++i) {
+      const size_t first = i / of_group % kBlocks * of_group + i % of_group;
+      ASSERT_GT(states.l[i], 0) << i;
+      ASSERT_EQ(states.m[i], states.m[first]) << i;
+      ASSERT_EQ(states.l[i], states.l[first]) << i;
+      for (size_t d = 0; d < kDim; ++d) ASSERT_EQ(states.acc[i * kDim + d], states.acc[first * kDim + d]) << i;
     }
   }
 }
