@@ -12,10 +12,10 @@ namespace {
 // Why the host has to plan; empty: it need not.
 std::string WhyPlanned(const DecodeOptions& options, const kv::KvStore& store, const ops::Backend& backend) {
   if (options.plan == DecodePlan::kPlanned) return "the host was asked to";
-  if (options.seats <= 0) return "there are no seats";
   if (options.plan == DecodePlan::kAuto && !backend.records_graphs())
     return fmt::format("{} records no steps", backend.name());
-  if (store.has_cold_tier()) return fmt::format("blocks go to {}", store.DescribeTiers());
+  if (store.has_cold_tier()) return fmt::format("KV goes to {}", store.DescribeTiers());
+  if (options.seats <= 0) return "there are no seats";
   return "";
 }
 
@@ -25,7 +25,25 @@ void SayPlanned(const DecodeOptions& options, const std::string& why) {
              fmt::format("decode steps are planned on the host: {}", why));
 }
 
+model::DecodeStepOptions StepOptions(const DecodeOptions& options, const std::string& selector) {
+  model::DecodeStepOptions step;
+  step.attention.selector = selector;
+  step.seats = options.seats;
+  step.max_tokens = options.max_tokens;
+  return step;
+}
+
+model::StepMemory MemoryFor(const DecodeOptions& options, const ops::Backend& backend) {
+  const uint64_t free = backend.Available(backend.compute_memory());
+  return {free - std::min(free, options.reserve_bytes), options.kv_bytes};
+}
+
 }  // namespace
+
+int MostSeats(const model::Model& model, const DecodeOptions& options, const std::string& selector,
+              const ops::Backend& backend) {
+  return model::MostSeats(model, StepOptions(options, selector), MemoryFor(options, backend), backend);
+}
 
 Result<std::unique_ptr<Seating>> Seating::Create(std::shared_ptr<const model::Model> model,
                                                  const DecodeOptions& options, const std::string& selector,
@@ -35,13 +53,8 @@ Result<std::unique_ptr<Seating>> Seating::Create(std::shared_ptr<const model::Mo
     SayPlanned(options, why);
     return std::unique_ptr<Seating>();
   }
-  model::DecodeStepOptions step;
-  step.attention.selector = selector;
-  step.seats = options.seats;
-  step.max_tokens = options.max_tokens;
-  const uint64_t free = backend->Available(backend->compute_memory());
-  const model::StepMemory memory = {free - std::min(free, options.reserve_bytes), options.kv_bytes};
-  const Result<int> slots = model::ChooseSlots(*model, step, memory, *backend);
+  model::DecodeStepOptions step = StepOptions(options, selector);
+  const Result<int> slots = model::ChooseSlots(*model, step, MemoryFor(options, *backend), *backend);
   if (slots.status().code() == StatusCode::kFailedPrecondition) {
     SayPlanned(options, std::string(slots.status().message()));
     return std::unique_ptr<Seating>();

@@ -40,6 +40,10 @@ struct SeatingStats {
   uint64_t bytes_fetched = 0;
 };
 
+// The most seats, at most options.seats, that fit `backend` now; 0: not one.
+int MostSeats(const model::Model& model, const DecodeOptions& options, const std::string& selector,
+              const ops::Backend& backend);
+
 // One caller thread.
 class Seating {
  public:

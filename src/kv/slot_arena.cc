@@ -16,7 +16,7 @@ Status SlotArena::AddSlab(size_t frames) {
 }
 
 Status SlotArena::Reserve(size_t frames, const PinningProgress& progress) {
-  // A quarter of a second's work or so: often enough to be told of.
+  // Some tens of milliseconds of work: often enough to be told of.
   constexpr size_t kPieceBytes = size_t{1} << 30;
   const size_t have = in_use_ + free_.size(), missing = frames - std::min(frames, have);
   const size_t piece = std::max<size_t>(1, kPieceBytes / frame_bytes_);

@@ -129,6 +129,13 @@ Status KvStore::Admit(const SequenceNeeds& needs) const {
   return Status::Ok();
 }
 
+Status KvStore::Prepare(std::span<const SequenceNeeds> sequences) {
+  if (!copies_on_device() || SmallestBudget(sequences) > budget_.limit()) return Status::Ok();
+  int64_t blocks = reserved_pages_;
+  for (const SequenceNeeds& needs : sequences) blocks += BlocksOf(needs);
+  return arena_->Reserve(static_cast<size_t>(blocks) * static_cast<size_t>(Lanes()), options_.pinning);
+}
+
 Result<SeqId> KvStore::Open(const SequenceNeeds& needs) {
   NOSA_RETURN_IF_ERROR(Admit(needs));
   Reserve(needs, 1);

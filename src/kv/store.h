@@ -30,7 +30,7 @@ struct StoreOptions {
   int max_append_tokens = 512;           // largest BeginAppend
   // With fewer slots a lane could not load one block while it computes on another; four leaves room for both.
   int min_slots_per_lane = 4;
-  PinningProgress pinning = nullptr;  // told while Open pins memory for a device
+  PinningProgress pinning = nullptr;  // told while memory is pinned for a device
 };
 
 // What one sequence will need at most.
@@ -71,6 +71,9 @@ class KvStore {
   uint64_t SmallestBudget(std::span<const SequenceNeeds> sequences) const;
   uint64_t SufficientBudget(std::span<const SequenceNeeds> sequences) const;
 
+  // Pins memory for these sequences where a device is to read it, all at once, so that Open need not. Nothing where
+  // there is none to pin, or it would pass the budget: Open says so.
+  Status Prepare(std::span<const SequenceNeeds> sequences);
   // Admits a sequence, or kResourceExhausted naming the tier, what it has and the smallest size that would do.
   Result<SeqId> Open(const SequenceNeeds& needs);
   void Close(SeqId seq);
