@@ -111,6 +111,27 @@ Answered RunCompany(Engine& engine, std::vector<Request> waiting) {
   return out;
 }
 
+// Whether two greedy answers to a prompt have the same tokens. Where a GPU's products round otherwise, they may part at
+// two tokens that are as likely to within it; anywhere else, and for any other reason, that fails the test.
+bool SameAnswer(const Where& where, const std::vector<TokenId>& prompt, const std::vector<TokenId>& planned,
+                const std::vector<TokenId>& seated) {
+  const size_t at = static_cast<size_t>(
+      std::mismatch(planned.begin(), planned.end(), seated.begin(), seated.end()).first - planned.begin());
+  if (at == planned.size() && at == seated.size()) return true;
+  if (where.backend != "cuda" || at == planned.size() || at == seated.size()) {
+    EXPECT_EQ(seated, planned);
+    return false;
+  }
+  Request request = {.prompt = prompt, .max_tokens = 0, .prompt_logits = 1};
+  request.prompt.insert(request.prompt.end(), planned.begin(), planned.begin() + static_cast<ptrdiff_t>(at));
+  const Rig rig = MakePlanned(where);
+  const Outcome outcome = RunRequest(*rig.engine, request);
+  const std::vector<float>& logits = outcome.logits.at(0);
+  const float apart = logits[static_cast<size_t>(planned[at])] - logits[static_cast<size_t>(seated[at])];
+  EXPECT_LT(std::abs(apart), 4e-3f) << "token " << at << ": " << planned[at] << " and " << seated[at];
+  return false;
+}
+
 class SeatedTest : public testing::TestWithParam<Where> {};
 
 // Tokens are the host-planned engine's (f32: bf16 products of all seats round otherwise than one row's). The bits of
@@ -135,8 +156,11 @@ TEST_P(SeatedTest, AnswersAsTheHostPlans) {
     const uint64_t empty = rig.engine->store().host_used_bytes();
     const Answered answered = RunCompany(*rig.engine, requests);
     for (size_t i = 0; i < requests.size(); ++i) {
-      if (GetParam().dtype == DType::kF32) {
-        EXPECT_EQ(answered.ids[i], expected.ids[i]) << "request " << i;
+      SCOPED_TRACE(fmt::format("request {}", i));
+      if (GetParam().dtype == DType::kF32 && requests[i].sampling.likeliest()) {
+        SameAnswer(GetParam(), requests[i].prompt, expected.ids[i], answered.ids[i]);
+      } else if (GetParam().dtype == DType::kF32 && GetParam().backend != "cuda") {
+        EXPECT_EQ(answered.ids[i], expected.ids[i]);
       }
       EXPECT_EQ(answered.reasons[i], expected.reasons[i]);
       // The fifth was cancelled.
@@ -185,15 +209,22 @@ TEST_P(LeavingTest, ContinuesAfterItsSeat) {
     return id;
   };
   const RequestId a = submit(*planned.engine), b = submit(*seated.engine);
-  ASSERT_EQ(seated.engine->tokens(b), planned.engine->tokens(a));
+  if (!SameAnswer(GetParam(), start.prompt, planned.engine->result(a).ids, seated.engine->result(b).ids)) {
+    GTEST_SKIP() << "the answers parted where two tokens are as likely: what follows has no twin";
+  }
   const Request more = {.max_tokens = 70, .ignore_eos = true, .keep_open = true};
+  // Each cut is in the first answer.
   for (const int keep : {850, 800, 769, 768, 767, 700, 512}) {
     const std::vector<TokenId> tokens = {7, 8, static_cast<TokenId>(keep % 200)};
     ASSERT_TRUE(planned.engine->Continue(a, keep, tokens, more).ok());
     ASSERT_TRUE(seated.engine->Continue(b, keep, tokens, more).ok());
     RunAll(*planned.engine);
     RunAll(*seated.engine);
-    EXPECT_EQ(seated.engine->result(b).ids, planned.engine->result(a).ids) << "kept " << keep;
+    SCOPED_TRACE(fmt::format("kept {}", keep));
+    std::vector<TokenId> prompt = planned.engine->tokens(a);
+    prompt.resize(prompt.size() - planned.engine->result(a).ids.size());
+    SameAnswer(GetParam(), prompt, planned.engine->result(a).ids, seated.engine->result(b).ids);
+    if (HasFailure()) return;
   }
   planned.engine->Release(a);
   seated.engine->Release(b);
@@ -210,9 +241,11 @@ TEST_P(LeavingTest, HandsBackSummariesAndBlocks) {
   start.keep_open = true;
   start.reserve_tokens = 1100;
   std::vector<std::vector<std::vector<float>>> logits;
+  std::vector<std::vector<TokenId>> answers;
   for (Engine* engine : {planned.engine.get(), seated.engine.get()}) {
     const RequestId id = engine->Submit(start).value();
     RunAll(*engine);
+    answers.push_back(engine->result(id).ids);
     const int length = static_cast<int>(engine->tokens(id).size());
     const std::vector<TokenId> more(100, 9);
     ASSERT_TRUE(engine->Continue(id, length, more, {.max_tokens = 0, .prompt_logits = 90, .keep_open = true}).ok());
@@ -220,6 +253,9 @@ TEST_P(LeavingTest, HandsBackSummariesAndBlocks) {
     RunAll(*engine, &outcome);
     logits.push_back(outcome.logits);
     engine->Release(id);
+  }
+  if (!SameAnswer(GetParam(), start.prompt, answers[0], answers[1])) {
+    GTEST_SKIP() << "the answers parted where two tokens are as likely: what follows has no twin";
   }
   ASSERT_EQ(logits[0].size(), 90u);
   double worst = 0;
