@@ -120,6 +120,7 @@ class DeferredBackend final : public ops::Backend {
       used_ += size;
     }
     Defer([data, size] { std::memset(data, 0, size); });
+    device_bytes_ += size;
     return Buffer(data, bytes, MemoryKind::kDevice, FreeDevice, this);
   }
   void Copy(void* to, const void* from, size_t bytes, ops::Stream) override {
@@ -131,6 +132,8 @@ class DeferredBackend final : public ops::Backend {
     if (!Done(event)) Flush();
   }
   void WaitOn(ops::Stream, ops::Event) override {}
+  // Of device memory that is allocated now.
+  uint64_t device_bytes() const { return device_bytes_; }
 
  private:
   static constexpr size_t kDeviceBytes = size_t{4} << 30;
@@ -144,6 +147,7 @@ class DeferredBackend final : public ops::Backend {
   static void FreeDevice(void* data, size_t bytes, void* context) {
     auto* self = static_cast<DeferredBackend*>(context);
     self->Flush();
+    self->device_bytes_ -= RoundUp(bytes, 4096);
     self->free_.emplace(RoundUp(bytes, 4096), static_cast<std::byte*>(data));
   }
 
@@ -174,6 +178,7 @@ class DeferredBackend final : public ops::Backend {
   std::unique_ptr<ops::Backend> cpu_;
   std::byte* device_ = nullptr;
   size_t used_ = 0;
+  uint64_t device_bytes_ = 0;
   int protection_ = PROT_NONE;
   std::multimap<size_t, std::byte*> free_;
   std::vector<Buffer> pinned_;

@@ -24,6 +24,12 @@ uint64_t KvBytes(const RunReport& report) {
   return blocks * layout.BlockBytes() * static_cast<uint64_t>(layout.lanes());
 }
 
+// Of blocks that steps planned on a device asked for.
+double SeatHitRate(const engine::SeatingStats& stats) {
+  const auto selected = static_cast<double>(stats.counters.selected);
+  return selected == 0 ? 1.0 : 1.0 - static_cast<double>(stats.counters.missing) / selected;
+}
+
 int64_t DecodeTokens(const RunReport& report) {
   int64_t tokens = 0;
   for (const Answer& answer : report.answers) tokens += answer.result.decode_tokens;
@@ -51,7 +57,7 @@ io::OrderedJson KvJson(const RunReport& report) {
   kv["host_budget_bytes"] = report.engine.store().host_budget_bytes();
   kv["host_peak_bytes"] = stats.kv.host_peak_bytes;
   kv["disk_bytes"] = stats.kv.cold_peak_bytes;
-  kv["device_peak_bytes"] = 0;
+  kv["device_peak_bytes"] = stats.seating.device_bytes;
   kv["locality"] = stats.decode_locality.mean();
   kv["hit_rate"] = HitRate(stats.kv);
   kv["blocks_fetched"] = stats.kv.blocks_fetched;
@@ -61,6 +67,12 @@ io::OrderedJson KvJson(const RunReport& report) {
   kv["prefill_locality"] = stats.prefill_locality.mean();
   kv["stall_s"] = stats.kv.stall_seconds;
   kv["tiers"] = report.engine.store().DescribeTiers();
+  if (stats.seating.seats > 0) {
+    kv["steps"] = {{"seats", stats.seating.seats},
+                   {"slots", stats.seating.slots},
+                   {"hit_rate", SeatHitRate(stats.seating)},
+                   {"bytes_fetched", stats.seating.bytes_fetched}};
+  }
   return kv;
 }
 
@@ -125,6 +137,11 @@ void PrintRunSummary(const RunReport& report) {
     kv += fmt::format(", disk {}, hit rate {:.3f}, fetched {} ({} a token)", FormatByteSize(stats.kv.cold_peak_bytes),
                       HitRate(stats.kv), FormatByteSize(stats.kv.bytes_fetched),
                       FormatByteSize(stats.kv.bytes_fetched / static_cast<uint64_t>(steps)));
+  }
+  if (stats.seating.slots > 0) {
+    kv += fmt::format(", on the device {} ({} slots a KV head, hit rate {:.3f}, fetched {})",
+                      FormatByteSize(stats.seating.device_bytes), stats.seating.slots, SeatHitRate(stats.seating),
+                      FormatByteSize(stats.seating.bytes_fetched));
   }
   if (stats.decode_locality.queries > 0) kv += fmt::format(", locality {:.3f}", stats.decode_locality.mean());
   if (stats.recomputed_blocks > 0) kv += fmt::format(", {} damaged blocks computed again", stats.recomputed_blocks);

@@ -32,7 +32,7 @@ Result<PrefillRow> MeasurePrefill(const Session& session, const PrefillFlags& fl
   std::vector<double> seconds;
   for (int i = 0; i < repeats; ++i) {
     const std::vector<int> lengths = {context + 1};
-    NOSA_ASSIGN_OR_RETURN(const std::unique_ptr<engine::Engine> engine, MakeEngine(mine, lengths));
+    NOSA_ASSIGN_OR_RETURN(const std::unique_ptr<engine::Engine> engine, MakeEngine(mine, lengths, Use::kRead));
     Progress progress({.what = fmt::format("reading {} tokens, {}", context, mine.flags.prefill),
                        .total = context,
                        .enabled = !flags.common.quiet && !flags.common.json});

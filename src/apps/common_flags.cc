@@ -15,7 +15,9 @@ std::vector<std::string> AutoAnd(std::vector<std::string> names) {
 }
 
 void AddKvFlags(Command& command, CommonFlags* flags) {
-  command.Size("--kv-device", &flags->kv_device, "device memory for KV (with --backend cuda)");
+  command.Size("--kv-device", &flags->kv_device,
+               "GPU memory for KV, never passed (with --backend cuda; default: all of it if it fits in --gpu-memory, "
+               "else what helps)");
   command.Size("--kv-host", &flags->kv_host, "RAM for KV, never passed (default: what is free)");
   AddDiskFlag(
       command, flags,
@@ -55,6 +57,9 @@ void AddCommonFlags(Command& command, CommonFlags* flags, const CommonFlagSet& w
                    "whether prompts are read with selected or all blocks");
     command.Int("--prefill-chunk", &flags->prefill_chunk, 1,
                 "tokens of a prompt read at once (default: 512, on a GPU 2048)");
+    command.Choice("--decode", &flags->decode, {"auto", "step", "planned"},
+                   "who plans decode: the device, a whole step at once (step), or the host, block by block, with bits "
+                   "that do not depend on how many are answered (planned); auto: a GPU does");
   }
   if (which.backend) {
     command.Int("--threads", &flags->threads, 0, "threads; 0: as many as there are processors");
@@ -75,6 +80,9 @@ void AddCommonFlags(Command& command, CommonFlags* flags, const CommonFlagSet& w
 }
 
 Status CheckCommonFlags(const CommonFlags& flags) {
+  if (flags.kv_device && flags.decode == "planned") {
+    return InvalidArgument("--kv-device is memory of decode steps that the device plans, found --decode planned");
+  }
 #if NOSA_HAS_CUDA
   constexpr std::string_view kHint;
 #else

@@ -27,6 +27,7 @@ struct CommonFlags {
   std::string kv_io = "auto";
   bool kv_direct = kv::TierOptions().direct_io;
   std::optional<int> prefill_chunk;  // session.h: PrefillChunk
+  std::string decode = "auto";
   bool json = false;
   bool quiet = false;
 };
@@ -35,7 +36,7 @@ struct CommonFlags {
 struct CommonFlagSet {
   bool model = true;  // --model and what overrides the checkpoint
   bool model_required = true;
-  bool attention = true;  // --attention, --prefill, --prefill-chunk
+  bool attention = true;  // --attention, --prefill, --prefill-chunk, --decode
   bool backend = true;    // --threads, --backend
   bool gpu_memory = true;
   bool kv = true;      // --kv-*

@@ -36,8 +36,7 @@ Result<std::vector<std::filesystem::path>> Sources(const DemoFlags& flags) {
   for (const char* name : {"src", "docs"}) {
     if (std::filesystem::exists(name, error)) found.emplace_back(name);
   }
-  if (found.empty())
-    return NotFound("expected src or docs in the current directory; --source PATH names other text");
+  if (found.empty()) return NotFound("expected src or docs in the current directory; --source PATH names other text");
   return found;
 }
 
@@ -63,7 +62,8 @@ std::string AnswerRow(const std::string& depth, const std::string& word, const s
 
 Result<DemoRun> RunOnce(const Session& session, const eval::RecallTask& task, const std::string& title) {
   const int sequences[] = {task.reserve_tokens()};
-  NOSA_ASSIGN_OR_RETURN(const std::unique_ptr<engine::Engine> engine, MakeEngine(session, sequences));
+  NOSA_ASSIGN_OR_RETURN(const std::unique_ptr<engine::Engine> engine,
+                        MakeEngine(session, sequences, Use::kPlannedAnswer));
   Say(session, fmt::format("\n{}\n   {}\n\n", title, engine->store().DescribeTiers()));
   bool first = true;
   const auto on_answer = [&](const eval::Fact& fact, const eval::RecallAnswer& answer) {

@@ -66,7 +66,7 @@ Status Perplexity(const PerplexityFlags& flags) {
   if (flags.tokens > 0 && static_cast<size_t>(flags.tokens) < prompt.ids.size())
     prompt.ids.resize(static_cast<size_t>(flags.tokens));
   const int sequences[] = {SequenceTokens(*session, prompt.ids.size(), 0)};
-  NOSA_ASSIGN_OR_RETURN(const std::unique_ptr<engine::Engine> engine, MakeEngine(*session, sequences));
+  NOSA_ASSIGN_OR_RETURN(const std::unique_ptr<engine::Engine> engine, MakeEngine(*session, sequences, Use::kRead));
   Progress progress({.what = "reading",
                      .total = static_cast<int64_t>(prompt.ids.size()),
                      .enabled = !flags.common.json && !flags.common.quiet});

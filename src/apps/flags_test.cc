@@ -170,6 +170,9 @@ TEST(CommonFlagsTest, WhatNeedsAGpuIsRefusedWithoutOne) {
   CommonFlags flags;
   flags.kv_device = 1;
   EXPECT_NE(std::string(CheckCommonFlags(flags).message()).find("--kv-device needs --backend cuda"), std::string::npos);
+  flags.decode = "planned";
+  EXPECT_NE(std::string(CheckCommonFlags(flags).message()).find("found --decode planned"), std::string::npos);
+  flags.decode = "auto";
   flags.kv_device.reset();
   flags.gpu_memory = 1;
   EXPECT_NE(std::string(CheckCommonFlags(flags).message()).find("--gpu-memory needs --backend cuda"),

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <memory>
 #include <numeric>
+#include <optional>
 
 #include "apps/answer_report.h"
 #include "apps/command.h"
@@ -9,8 +10,11 @@
 #include "apps/progress.h"
 #include "apps/prompt_input.h"
 #include "apps/report.h"
+#include "apps/selection_trace.h"
 #include "apps/session.h"
 #include "base/clock.h"
+#include "base/log.h"
+#include "io/safetensors.h"
 
 namespace nosa::apps {
 namespace {
@@ -19,6 +23,7 @@ struct GenerateFlags {
   CommonFlags common;
   PromptFlags prompt;
   engine::Request request;  // what all prompts have in common
+  std::optional<std::string> record_trace;
 };
 
 // The run of one batch: submitted requests and what is shown of them while they are answered.
@@ -66,6 +71,9 @@ class Answering {
     return Status::Ok();
   }
 
+  // Of --record-trace; null: nothing is recorded.
+  void Record(SelectionRecorder* recorder) { recorder_ = recorder; }
+
   const std::vector<engine::RequestId>& ids() const { return ids_; }
   double first_token_seconds() const { return first_token_seconds_; }
 
@@ -75,6 +83,7 @@ class Answering {
   }
 
   Status Show(const engine::Event& event) {
+    if (recorder_ != nullptr && event.selection != nullptr) recorder_->Add(*event.selection, event.selection_first_row);
     if (!streams_ || event.text.empty()) return Status::Ok();
     Print(event.text);
     return FlushStdout();
@@ -83,6 +92,7 @@ class Answering {
   const GenerateFlags& flags_;
   engine::Engine* engine_;
   const bool streams_;
+  SelectionRecorder* recorder_ = nullptr;
   std::vector<engine::RequestId> ids_;
   std::vector<engine::Event> events_;
   int64_t total_ = 0;
@@ -90,16 +100,38 @@ class Answering {
   double first_token_seconds_ = -1;
 };
 
-Status Generate(const GenerateFlags& flags) {
+Status WriteTrace(const Session& session, const std::string& file, SelectionRecorder* recorder) {
+  if (recorder->positions() == 0)
+    return FailedPrecondition("--record-trace {}: no decode step was taken, nothing was written", file);
+  io::SafetensorsWriter writer;
+  writer.AddMetadata("attention", BaseEngineOptions(session).attention.selector);
+  writer.AddMetadata("backend", session.backend->Describe());
+  writer.AddMetadata("dtype", std::string(DTypeName(session.model->dtype())));
+  recorder->AddTo(&writer);
+  NOSA_RETURN_IF_ERROR(writer.Write(file));
+  LogInfo("{}: the blocks that {} decode steps read", file, recorder->positions());
+  return Status::Ok();
+}
+
+Status Generate(GenerateFlags flags) {
+  if (flags.record_trace) NOSA_RETURN_IF_ERROR(CheckOutputFile("--record-trace", *flags.record_trace));
+  // Without one, the likeliest tokens of a device's steps need not come with their logits.
+  flags.request.fingerprint = flags.common.json || !flags.common.quiet;
+  flags.request.record_decode = flags.record_trace.has_value();
   NOSA_ASSIGN_OR_RETURN(const std::unique_ptr<Session> session, OpenSession(flags.common));
   NOSA_ASSIGN_OR_RETURN(const std::vector<Prompt> prompts, ReadPrompts(*session, flags.prompt));
   std::vector<int> sequences;
   for (const Prompt& prompt : prompts)
     sequences.push_back(SequenceTokens(*session, prompt.ids.size(), flags.request.max_tokens));
-  NOSA_ASSIGN_OR_RETURN(const std::unique_ptr<engine::Engine> engine, MakeEngine(*session, sequences));
+  if (flags.record_trace && prompts.size() != 1)
+    return InvalidArgument("--record-trace records one answer, found {} prompts", prompts.size());
+  NOSA_ASSIGN_OR_RETURN(const std::unique_ptr<engine::Engine> engine,
+                        MakeEngine(*session, sequences, flags.record_trace ? Use::kPlannedAnswer : Use::kAnswer));
   const bool streams = prompts.size() == 1 && !flags.common.json && session->tokenizer != nullptr;
   Answering answering(flags, engine.get(), streams);
   for (const Prompt& prompt : prompts) NOSA_RETURN_IF_ERROR(answering.Submit(prompt));
+  std::optional<SelectionRecorder> recorder;
+  if (flags.record_trace) answering.Record(&recorder.emplace(*session->model, sequences.front()));
   const Status run = answering.Run();
   if (streams) Print("\n");
   NOSA_RETURN_IF_ERROR(run);
@@ -116,6 +148,7 @@ Status Generate(const GenerateFlags& flags) {
     if (!streams) PrintAnswers(report);
     if (!flags.common.quiet) PrintRunSummary(report);
   }
+  if (flags.record_trace) NOSA_RETURN_IF_ERROR(WriteTrace(*session, *flags.record_trace, &*recorder));
   return Interrupted() ? Cancelled("interrupted after {} tokens", report.GeneratedTokens()) : Status::Ok();
 }
 
@@ -135,16 +168,26 @@ void AddGenerate(Command command) {
   command.Seed("--seed", &request.sampling.seed, "of the draws");
   command.Switch("--ignore-eos", &request.ignore_eos, "go on after the model's end token");
   command.Texts("--stop", &request.stop, "text that ends the answer; may be given several times");
+  command.Text("--record-trace", &flags->record_trace,
+               "also write which blocks each decode step read: layer.L.selected [steps, KV heads, blocks] u8", "FILE");
   AddCommonFlags(command, &flags->common);
-  command.Does([flags] { return Generate(*flags); },
-               [flags] {
-                 NOSA_RETURN_IF_ERROR(CheckCommonFlags(flags->common));
-                 NOSA_RETURN_IF_ERROR(CheckPromptFlags(flags->prompt));
-                 for (const std::string& stop : flags->request.stop) {
-                   if (stop.empty()) return InvalidArgument("--stop: expected text, found \"\"");
-                 }
-                 return flags->request.sampling.Validate();
-               });
+  command.Does(
+      [flags] { return Generate(*flags); },
+      [flags] {
+        NOSA_RETURN_IF_ERROR(CheckCommonFlags(flags->common));
+        NOSA_RETURN_IF_ERROR(CheckPromptFlags(flags->prompt));
+        if (flags->record_trace && flags->request.max_tokens < 2) {
+          return InvalidArgument("--record-trace needs decode steps: --max-tokens of at least 2, found {}",
+                                 flags->request.max_tokens);
+        }
+        if (flags->record_trace && flags->common.decode == "step") {
+          return InvalidArgument("--record-trace writes what the host plans step by step, found --decode step");
+        }
+        for (const std::string& stop : flags->request.stop) {
+          if (stop.empty()) return InvalidArgument("--stop: expected text, found \"\"");
+        }
+        return flags->request.sampling.Validate();
+      });
 }
 
 }  // namespace nosa::apps

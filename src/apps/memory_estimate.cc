@@ -7,6 +7,7 @@
 #include "attention/demand.h"
 #include "base/bytes.h"
 #include "base/parallel.h"
+#include "model/step.h"
 #include "ops/pool_windows.h"
 
 namespace nosa::apps {
@@ -80,12 +81,20 @@ uint64_t Activations(const Sizes& s) {
   return 4 * s.rows * (2 * hidden + 2 * heads * s.dim() + 2 * s.kv_heads() * s.dim() + s.kv_heads() + 2 * inner);
 }
 
-// AttentionRunner: partial states, masks and the plan made of them, window scores.
+// AttentionRunner: partial states, grown by a quarter while the old ones are there.
+uint64_t States(const Sizes& s) {
+  const uint64_t slots = s.rows * s.kv_heads();
+  const uint64_t parts = std::max<uint64_t>(slots, std::min<uint64_t>(U(attention::kMostParts), slots * s.blocks));
+  return parts * s.group() * (2 + s.dim()) * 4 * 9 / 4;
+}
+
+// A selector's scores of windows and blocks, `rows` rows at a time.
+uint64_t Scores(const Sizes& s, uint64_t rows) { return 2 * rows * s.kv_heads() * (s.windows + s.blocks) * 4; }
+
+// AttentionRunner: masks and the plan made of them; on the host states and scores too.
 uint64_t Attention(const Sizes& s) {
   const uint64_t slots = s.rows * s.kv_heads();
   const uint64_t parts = std::max<uint64_t>(slots, std::min<uint64_t>(U(attention::kMostParts), slots * s.blocks));
-  const uint64_t states =
-      parts * s.group() * (2 + s.dim()) * 4 * 9 / 4;  // grown by a quarter while the old ones are there
   const uint64_t masks =
       slots * (RoundUp(s.blocks, 64) / 8) * (1 + U(s.attention.layers));  // with those kept for a trace
   // A device reads masks instead of refs beyond the most parts: two of them, which grow by doubling.
@@ -97,9 +106,8 @@ uint64_t Attention(const Sizes& s) {
                            (sizeof(attention::Reader) + sizeof(ops::AttentionTile) + sizeof(kv::BlockWant) + 32);
   const uint64_t order = parts * 4 + slots * 4;
   constexpr uint64_t kScoredRows = 32;  // attention/scoring.h: a batch of ForEachRowBatch
-  const uint64_t scores = 2 * kScoredRows * s.kv_heads() * (s.windows + s.blocks) * 4;
   const uint64_t plans = masks + shared_masks + kGrowth * (refs + readers + order);
-  return s.on_device ? plans : plans + states + scores;
+  return s.on_device ? plans : plans + States(s) + Scores(s, kScoredRows);
 }
 
 // cpu::Scratch of every thread, which takes half more than it is asked for: rows rounded to bf16, oneDNN's copies of
@@ -117,6 +125,19 @@ uint64_t Scratch(const Sizes& s) {
   return (rounded + product + head + tile + window_logits) * 3 / 2;
 }
 
+// Of decode steps that a device plans, what lies in RAM: everything where the device is the host; else where each
+// block's home is, and logits.
+uint64_t Steps(const Session& session, const Sizes& s, std::span<const int> sequences) {
+  if (!DecodesBySteps(session) || sequences.empty()) return 0;
+  model::DecodeStepOptions options;
+  options.attention.selector = BaseEngineOptions(session).attention.selector;
+  options.seats = static_cast<int>(sequences.size());
+  options.max_tokens = *std::max_element(sequences.begin(), sequences.end());
+  const uint64_t homes = sequences.size() * s.lanes() * s.blocks * sizeof(std::byte*);
+  const uint64_t logits = sequences.size() * U(s.model.vocab_size) * sizeof(float);
+  return homes + logits + (s.on_device ? 0 : model::DecodeStep::DeviceBytes(*session.model, options));
+}
+
 // A slot and a page of every block, and what the policy keeps of it.
 uint64_t Bookkeeping(const Sizes& s) {
   constexpr uint64_t kBytesPerSlot = 128, kBytesPerPage = 256, kBytesPerToken = 64;
@@ -125,6 +146,19 @@ uint64_t Bookkeeping(const Sizes& s) {
 }
 
 }  // namespace
+
+uint64_t EstimateDeviceMemory(const Session& session, std::span<const int> sequences) {
+  const Sizes s = SizesOf(session, sequences);
+  constexpr uint64_t kScoredRows = 512;           // attention/scoring.h: RowsOfBatch
+  constexpr uint64_t kStagedBytes = 32 * kMiB;    // attention/layer.h: copies of blocks
+  constexpr uint64_t kLibraryBytes = 512 * kMiB;  // scratch of ops, plans, what CUDA loads with the first call of each
+  uint64_t summaries = 0;
+  for (const int tokens : sequences) summaries += session.model->SequenceNeeds(tokens).side_bytes;
+  const uint64_t masks = 2 * s.rows * s.kv_heads() * (RoundUp(s.blocks, 64) / 8);
+  const uint64_t logits = sequences.size() * U(s.model.vocab_size) * sizeof(float);
+  return Activations(s) + States(s) + Scores(s, kScoredRows) + masks + kStagedBytes + logits + summaries +
+         kLibraryBytes;
+}
 
 MemoryEstimate EstimateMemory(const Session& session, std::span<const int> sequences, int logit_rows) {
   const Sizes sizes = SizesOf(session, sequences);
@@ -139,7 +173,7 @@ MemoryEstimate EstimateMemory(const Session& session, std::span<const int> seque
   if (!sizes.on_device) estimate.activations = Activations(sizes);
   const uint64_t rows = std::max<uint64_t>(U(logit_rows), sequences.size());
   estimate.logits = vocab * (rows * 4 * 2 + kGrowth * sizeof(engine::Candidate) + kGrowth * 4);
-  estimate.attention = Attention(sizes);
+  estimate.attention = Attention(sizes) + Steps(session, sizes, sequences);
   if (!sizes.on_device) estimate.scratch = Scratch(sizes);
   estimate.bookkeeping = Bookkeeping(sizes);
   return estimate;

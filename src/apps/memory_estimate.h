@@ -27,6 +27,11 @@ struct MemoryEstimate {
   }
 };
 
+// Device memory that reading prompts takes beside the weights, so that what is left may go to decode steps: activations
+// and states of a chunk, scores, pieces of staged blocks, and the summaries of every sequence. With room for what the
+// libraries take.
+uint64_t EstimateDeviceMemory(const Session& session, std::span<const int> sequences);
+
 // For sequences of at most `sequences[i]` tokens, open at the same time, with logits of at most `logit_rows` positions
 // at once.
 MemoryEstimate EstimateMemory(const Session& session, std::span<const int> sequences, int logit_rows = 1);

@@ -24,4 +24,13 @@ Status FlushStdout() {
   return IoError("cannot write to stdout: {}", std::strerror(errno));
 }
 
+Status CheckOutputFile(std::string_view flag, const std::filesystem::path& file) {
+  const std::filesystem::path directory = file.has_parent_path() ? file.parent_path() : std::filesystem::path(".");
+  std::error_code error;
+  if (!std::filesystem::is_directory(directory, error))
+    return NotFound("{} {}: there is no directory {}", flag, file.string(), directory.string());
+  if (std::filesystem::is_directory(file, error)) return InvalidArgument("{} {} is a directory", flag, file.string());
+  return Status::Ok();
+}
+
 }  // namespace nosa::apps

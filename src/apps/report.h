@@ -1,6 +1,7 @@
 // What the program says: results to stdout, one sentence to stderr when it fails.
 #pragma once
 
+#include <filesystem>
 #include <string_view>
 
 #include "base/status.h"
@@ -17,5 +18,8 @@ void Print(std::string_view text);
 void PrintJson(const io::OrderedJson& json);
 // kIo when stdout did not take all that was printed (a full disk, a closed pipe).
 Status FlushStdout();
+
+// That the file named by `flag` can be written, found before the work rather than after it.
+Status CheckOutputFile(std::string_view flag, const std::filesystem::path& file);
 
 }  // namespace nosa::apps

@@ -103,6 +103,33 @@ std::vector<uint16_t> MakeTrace(const TraceShape& shape, double locality, TraceR
   return picks;
 }
 
+SelectionRecorder::SelectionRecorder(const model::Model& model, int tokens)
+    : kv_heads_(model.config().num_kv_heads),
+      blocks_(model.block_layout().Blocks(tokens)),
+      selected_(static_cast<size_t>(model.config().num_layers)) {}
+
+void SelectionRecorder::Add(const model::SelectionRecord& record, int row) {
+  NOSA_CHECK(record.layers.size() == selected_.size(), "a record of {} layers, expected {}", record.layers.size(),
+             selected_.size());
+  const size_t position_bytes = static_cast<size_t>(kv_heads_) * static_cast<size_t>(blocks_);
+  for (size_t layer = 0; layer < selected_.size(); ++layer) {
+    std::vector<uint8_t>& selected = selected_[layer];
+    selected.resize(selected.size() + position_bytes, 0);
+    for (int g = 0; g < kv_heads_; ++g) {
+      uint8_t* blocks = selected.data() + selected.size() - position_bytes + static_cast<size_t>(g * blocks_);
+      model::ForEachBit(record.layers[layer].Mask(row, g), [&](int block) { blocks[block] = 1; });
+    }
+  }
+  ++positions_;
+}
+
+void SelectionRecorder::AddTo(io::SafetensorsWriter* writer) {
+  for (size_t layer = 0; layer < selected_.size(); ++layer) {
+    writer->Add(fmt::format("layer.{}.selected", layer),
+                TensorView(selected_[layer].data(), DType::kU8, {positions_, kv_heads_, blocks_}));
+  }
+}
+
 Result<RecordedTrace> ReadTrace(const std::string& file, int init_blocks, int local_blocks) {
   NOSA_ASSIGN_OR_RETURN(const std::shared_ptr<const io::Safetensors> tensors, io::Safetensors::OpenFile(file));
   std::vector<ConstTensorView> layers;

@@ -1,4 +1,5 @@
-// Made-up selections with a given locality, for measuring transfers without a trained model.
+// Selections as data: made-up ones with a given locality, for measuring transfers without a trained model, and those of
+// a real model, written and read.
 #pragma once
 
 #include <cstdint>
@@ -7,6 +8,8 @@
 #include <vector>
 
 #include "base/status.h"
+#include "io/safetensors.h"
+#include "model/runner.h"
 #include "ops/select_blocks.h"
 
 namespace nosa::apps {
@@ -33,8 +36,26 @@ Result<TraceReuse> ParseTraceReuse(std::string_view name);  // "uniform", "stack
 // picks [rows, steps, lanes, width]. `locality`: the share of a step's blocks that the step before had too.
 std::vector<uint16_t> MakeTrace(const TraceShape& shape, double locality, TraceReuse reuse, uint64_t seed);
 
-// Selections of a real model, as `nosa trace` writes them, as picks [1, steps, lanes, width] for a rule that forces the
-// first `init_blocks` and each position's own and `local_blocks` before it. Places that a step does not use are 65535.
+// Which blocks consecutive positions of one sequence read, as a safetensors file has them: layer.L.selected u8
+// [positions, KV heads, blocks].
+class SelectionRecorder {
+ public:
+  // `tokens`: of the sequence, at most.
+  SelectionRecorder(const model::Model& model, int tokens);
+  // The next position's: row `row` of the record.
+  void Add(const model::SelectionRecord& record, int row);
+  int positions() const { return positions_; }
+  // Borrows until the writer has written.
+  void AddTo(io::SafetensorsWriter* writer);
+
+ private:
+  int kv_heads_, blocks_, positions_ = 0;
+  std::vector<std::vector<uint8_t>> selected_;  // by layer
+};
+
+// Selections of a real model, as `nosa trace` and `nosa generate --record-trace` write them, as picks [1, steps, lanes,
+// width] for a rule that forces the first `init_blocks` and each position's own and `local_blocks` before it. Places
+// that a step does not use are 65535.
 struct RecordedTrace {
   std::vector<uint16_t> picks;
   int steps = 0;

@@ -6,7 +6,9 @@
 #include <list>
 #include <set>
 
+#include "attention/selection.h"
 #include "io/safetensors.h"
+#include "ops/reference/reference_backend.h"
 
 namespace nosa::apps {
 namespace {
@@ -15,7 +17,8 @@ constexpr TraceShape kShape = {.rows = 2, .steps = 600, .lanes = 3, .width = 46,
 
 std::vector<uint16_t> Picks(const std::vector<uint16_t>& trace, int row, int step, int lane) {
   const size_t at = ((static_cast<size_t>(row) * kShape.steps + static_cast<size_t>(step)) * kShape.lanes +
-                     static_cast<size_t>(lane)) * kShape.width;
+                     static_cast<size_t>(lane)) *
+                    kShape.width;
   return {trace.begin() + static_cast<ptrdiff_t>(at), trace.begin() + static_cast<ptrdiff_t>(at + kShape.width)};
 }
 
@@ -99,6 +102,45 @@ TEST(SelectionTrace, ReadsWhatTraceWrites) {
     for (int layer = 0; layer < 2; ++layer) expected.insert(expected.end(), step.begin(), step.end());
   }
   EXPECT_EQ(trace->picks, expected);
+}
+
+// What a model's steps selected, position by position, comes back as picks.
+TEST(SelectionTrace, ReadsWhatIsRecorded) {
+  const auto backend = ops::reference::MakeReferenceBackend();
+  model::LoadOptions options;
+  options.backend = backend.get();
+  const auto model = model::Model::Open(NOSA_SOURCE_DIR "/models/nosa-21m", options).value();
+  const int layers = model->config().num_layers, heads = model->config().num_kv_heads;
+  SelectionRecorder recorder(*model, 700);  // 11 blocks
+  // Rows 0 and 1 of a pass; the second is the sequence's.
+  for (const int own : {9, 10}) {
+    model::SelectionRecord record;
+    record.layers.resize(static_cast<size_t>(layers));
+    for (int layer = 0; layer < layers; ++layer) {
+      model::Selection& selection = record.layers[static_cast<size_t>(layer)];
+      selection.Reset(2, heads, 11);
+      for (int g = 0; g < heads; ++g) {
+        for (const int block : {0, 2 + (layer + g) % 3, own - 1, own}) attention::SetBit(selection.Mask(1, g), block);
+      }
+    }
+    recorder.Add(record, 1);
+  }
+  EXPECT_EQ(recorder.positions(), 2);
+  const std::string file = testing::TempDir() + "/recorded.safetensors";
+  io::SafetensorsWriter writer;
+  recorder.AddTo(&writer);
+  ASSERT_TRUE(writer.Write(file).ok());
+  const Result<RecordedTrace> trace = ReadTrace(file, 1, 1);
+  ASSERT_TRUE(trace.ok()) << trace.status().ToString();
+  EXPECT_EQ(trace->steps, 2);
+  EXPECT_EQ(trace->lanes, layers * heads);
+  EXPECT_EQ(trace->width, 1);
+  EXPECT_EQ(trace->last_block, 10);
+  for (int step = 0; step < 2; ++step) {
+    for (int lane = 0; lane < trace->lanes; ++lane) {
+      EXPECT_EQ(trace->picks[static_cast<size_t>(step * trace->lanes + lane)], 1 + (lane / heads + lane % heads) % 3);
+    }
+  }
 }
 
 TEST(SelectionTrace, SaysWhatAFileLacks) {

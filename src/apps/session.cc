@@ -5,6 +5,7 @@
 
 #include "apps/machine.h"
 #include "apps/memory_estimate.h"
+#include "apps/progress.h"
 #include "apps/tier_rule.h"
 #include "backend/cpu/cpu_backend.h"
 #if NOSA_HAS_CUDA
@@ -20,9 +21,25 @@ namespace {
 
 constexpr std::string_view kDiskTier = "disk";  // of kv/tiers/tiers.def
 
+// A bar while memory is pinned.
+kv::PinningProgress ShowPinning() {
+  auto bar = std::make_shared<std::unique_ptr<Progress>>();
+  return [bar](uint64_t done, uint64_t total) {
+    if (done == 0) {
+      *bar = std::make_unique<Progress>(
+          ProgressOptions{.what = "pinning memory for KV", .unit = "MiB", .total = static_cast<int64_t>(total / kMiB)});
+    }
+    if (*bar != nullptr) (*bar)->Update(static_cast<int64_t>(done / kMiB));
+    if (done == total) bar->reset();
+  };
+}
+
 Result<std::unique_ptr<engine::Engine>> Create(const Session& session, uint64_t budget,
-                                               const std::optional<DiskPlace>& disk) {
+                                               const std::optional<DiskPlace>& disk,
+                                               const engine::DecodeOptions& decode = {}) {
   engine::EngineOptions options = BaseEngineOptions(session);
+  options.decode = decode;
+  if (!session.flags.quiet && !session.flags.json) options.pinning = ShowPinning();
   options.host_budget_bytes = budget;
   if (disk) {
     kv::TierOptions tier = {
@@ -31,6 +48,35 @@ Result<std::unique_ptr<engine::Engine>> Create(const Session& session, uint64_t 
     NOSA_ASSIGN_OR_RETURN(options.cold, kv::MakeTier(kDiskTier, tier));
   }
   return engine::Engine::Create(session.model, session.tokenizer, std::move(options), session.backend.get());
+}
+
+// A device shares what it reads of the weights among so many; more gain little, and each takes slots.
+constexpr int kMostSeats = 64;
+
+// With a disk the engine plans on the host, and says so if it matters.
+engine::DecodeOptions HostPlans(const Session& session) {
+  engine::DecodeOptions decode;
+  decode.kv_bytes = session.flags.kv_device;
+  return decode;
+}
+
+// Seats for as many as fit, at least one: whether that fits is the engine's to say.
+engine::DecodeOptions DecodeFor(const Session& session, std::span<const int> sequences) {
+  engine::DecodeOptions decode;
+  const CommonFlags& flags = session.flags;
+  if (!DecodesBySteps(session) || sequences.empty()) return decode;
+  decode.plan = engine::DecodePlan::kStep;
+  decode.seats = static_cast<int>(std::min<size_t>(sequences.size(), kMostSeats));
+  decode.max_tokens = *std::max_element(sequences.begin(), sequences.end());
+  decode.kv_bytes = flags.kv_device;
+  decode.reserve_bytes = EstimateDeviceMemory(session, sequences);
+  const int fit =
+      engine::MostSeats(*session.model, decode, BaseEngineOptions(session).attention.selector, *session.backend);
+  const int wanted = decode.seats;
+  decode.seats = std::clamp(fit, 1, wanted);
+  if (fit > 0 && fit < wanted)
+    LogInfo("{} of {} sequences are answered at a time: GPU memory has room for them", fit, sequences.size());
+  return decode;
 }
 
 std::vector<kv::SequenceNeeds> NeedsOf(const Session& session, std::span<const int> sequences) {
@@ -108,6 +154,11 @@ Result<std::unique_ptr<Session>> OpenSession(const CommonFlags& flags) {
   return session;
 }
 
+bool DecodesBySteps(const Session& session) {
+  if (!session.backend) return false;
+  return session.flags.decode == "step" || (session.flags.decode == "auto" && session.backend->records_graphs());
+}
+
 int PrefillChunk(const Session& session) {
   // A device reads weights and cached blocks once for all rows of a chunk, and has multiprocessors for thousands.
   constexpr int kOnDevice = 2048;
@@ -165,7 +216,7 @@ uint64_t FreeRamForKv(const Session& session, std::span<const int> sequences) {
   return available - std::min(available, others);
 }
 
-Result<std::unique_ptr<engine::Engine>> MakeEngine(const Session& session, std::span<const int> sequences) {
+Result<std::unique_ptr<engine::Engine>> MakeEngine(const Session& session, std::span<const int> sequences, Use use) {
   NOSA_ASSIGN_OR_RETURN(const KvNeeds in_ram, PredictKv(session, sequences, std::nullopt));
   TierInputs inputs = {.host_budget_bytes = session.flags.kv_host,
                        .disk = session.flags.kv_disk,
@@ -185,7 +236,11 @@ Result<std::unique_ptr<engine::Engine>> MakeEngine(const Session& session, std::
                                ExactSize(choice.host_budget_bytes), session.flags.kv_host ? "in --kv-host" : "free");
     }
   }
-  NOSA_ASSIGN_OR_RETURN(std::unique_ptr<engine::Engine> engine, Create(session, choice.host_budget_bytes, choice.disk));
+  engine::DecodeOptions decode;
+  if (use == Use::kAnswer) decode = choice.disk ? HostPlans(session) : DecodeFor(session, sequences);
+  NOSA_ASSIGN_OR_RETURN(std::unique_ptr<engine::Engine> engine,
+                        Create(session, choice.host_budget_bytes, choice.disk, decode));
+  NOSA_RETURN_IF_ERROR(engine->store().Prepare(NeedsOf(session, sequences)));
   if (choice.spills) {
     LogInfo("KV takes {} and RAM for it is {}: {}", FormatByteSize(in_ram.all_in_ram_bytes),
             FormatByteSize(choice.host_budget_bytes), engine->store().DescribeTiers());

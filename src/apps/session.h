@@ -37,6 +37,9 @@ io::AsyncBackend ParseIoBackend(const std::string& name);
 // Also sets the log level (--quiet: warnings only).
 Result<std::unique_ptr<Session>> OpenSession(const CommonFlags& flags);
 
+// Whether decode steps are planned on the device, as far as flags and backend tell.
+bool DecodesBySteps(const Session& session);
+
 // Tokens of a prompt that are read at once: as --prefill-chunk says, else as many as the backend wants for its work.
 int PrefillChunk(const Session& session);
 
@@ -63,9 +66,14 @@ Result<KvNeeds> PredictKv(const Session& session, std::span<const int> sequences
 // RAM that KV may take without --kv-host: what is free, less what the rest of the program will need.
 uint64_t FreeRamForKv(const Session& session, std::span<const int> sequences);
 
+// What an engine's sequences do: kAnswer decodes, perhaps in steps that a device plans.
+enum class Use : uint8_t { kAnswer, kPlannedAnswer, kRead };
+
 // An engine for sequences of at most `sequences[i]` tokens each, open at the same time; logs one line when KV goes to
-// disk because it does not fit. kResourceExhausted says the smallest budget in bytes.
-Result<std::unique_ptr<engine::Engine>> MakeEngine(const Session& session, std::span<const int> sequences);
+// disk because it does not fit, or when a device answers fewer at a time. kResourceExhausted says the smallest budget
+// in bytes, or what would fit a device.
+Result<std::unique_ptr<engine::Engine>> MakeEngine(const Session& session, std::span<const int> sequences,
+                                                   Use use = Use::kAnswer);
 
 // "3.2 MiB (3355443 bytes)": for sizes that somebody may want to type.
 std::string ExactSize(uint64_t bytes);

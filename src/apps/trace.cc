@@ -9,6 +9,7 @@
 #include "apps/progress.h"
 #include "apps/prompt_input.h"
 #include "apps/report.h"
+#include "apps/selection_trace.h"
 #include "apps/session.h"
 #include "base/bytes.h"
 #include "io/safetensors.h"
@@ -29,24 +30,17 @@ class Recorder {
  public:
   Recorder(const model::Model& model, int prompt_tokens, int last)
       : vocab_(model.config().vocab_size),
-        kv_heads_(model.config().num_kv_heads),
-        blocks_(model.block_layout().Blocks(prompt_tokens)),
         first_(prompt_tokens - last),
         last_(last),
         logits_(static_cast<size_t>(last) * static_cast<size_t>(vocab_)),
-        selected_(static_cast<size_t>(model.config().num_layers),
-                  std::vector<uint8_t>(static_cast<size_t>(last) * static_cast<size_t>(kv_heads_) *
-                                       static_cast<size_t>(blocks_))) {}
+        selections_(model, prompt_tokens) {}
 
   void Take(const engine::Event& event) {
     const int64_t at = event.first_pos - first_;
     for (int64_t i = 0; i < event.logits.rows(); ++i) {
       const float* row = event.logits.row<float>(i);
       std::copy(row, row + vocab_, logits_.begin() + (at + i) * vocab_);
-      for (size_t layer = 0; layer < selected_.size(); ++layer) {
-        TakeSelection(event.selection->layers[layer], event.selection_first_row + static_cast<int>(i), at + i,
-                      &selected_[layer]);
-      }
+      selections_.Add(*event.selection, event.selection_first_row + static_cast<int>(i));
     }
   }
 
@@ -55,30 +49,18 @@ class Recorder {
     io::SafetensorsWriter writer;
     for (const auto& [key, value] : metadata) writer.AddMetadata(key, value);
     writer.Add("logits", TensorView(logits_.data(), DType::kF32, {last_, vocab_}));
-    for (size_t layer = 0; layer < selected_.size(); ++layer) {
-      writer.Add(fmt::format("layer.{}.selected", layer),
-                 TensorView(selected_[layer].data(), DType::kU8, {last_, kv_heads_, blocks_}));
-    }
+    selections_.AddTo(&writer);
     if (!greedy.empty())
       writer.Add("greedy", TensorView(greedy.data(), DType::kI32, {static_cast<int64_t>(greedy.size())}));
     return writer.Write(path);
   }
 
  private:
-  void TakeSelection(const model::Selection& selection, int row, int64_t to, std::vector<uint8_t>* out) const {
-    for (int g = 0; g < kv_heads_; ++g) {
-      const int64_t begin = (to * kv_heads_ + g) * blocks_;
-      model::ForEachBit(selection.Mask(row, g), [&](int block) { (*out)[static_cast<size_t>(begin + block)] = 1; });
-    }
-  }
-
   const int64_t vocab_;
-  const int kv_heads_;
-  const int64_t blocks_;
   const int64_t first_;
   const int64_t last_;
-  std::vector<float> logits_;                   // [last, vocab]
-  std::vector<std::vector<uint8_t>> selected_;  // by layer: [last, G, blocks]
+  std::vector<float> logits_;  // [last, vocab]
+  SelectionRecorder selections_;
 };
 
 Status RunToEnd(engine::Engine& engine, engine::RequestId id, const TraceFlags& flags, Recorder* recorder) {
@@ -98,18 +80,8 @@ Status RunToEnd(engine::Engine& engine, engine::RequestId id, const TraceFlags& 
   return engine.result(id).error;
 }
 
-// Found before the work rather than after it.
-Status CheckOut(const std::filesystem::path& out) {
-  const std::filesystem::path directory = out.has_parent_path() ? out.parent_path() : std::filesystem::path(".");
-  std::error_code error;
-  if (!std::filesystem::is_directory(directory, error))
-    return NotFound("--out {}: there is no directory {}", out.string(), directory.string());
-  if (std::filesystem::is_directory(out, error)) return InvalidArgument("--out {} is a directory", out.string());
-  return Status::Ok();
-}
-
 Status Trace(const TraceFlags& flags) {
-  NOSA_RETURN_IF_ERROR(CheckOut(flags.out));
+  NOSA_RETURN_IF_ERROR(CheckOutputFile("--out", flags.out));
   NOSA_ASSIGN_OR_RETURN(const std::unique_ptr<Session> session, OpenSession(flags.common));
   engine::Request request;
   NOSA_ASSIGN_OR_RETURN(const std::vector<Prompt> prompts, ReadPrompts(*session, flags.prompt));

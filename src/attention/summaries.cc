@@ -2,13 +2,14 @@
 
 #include <algorithm>
 
+#include "base/check.h"
 #include "kv/fetch.h"
 #include "ops/ops.h"
 
 namespace nosa::attention {
 
 SummaryLayout::SummaryLayout(const AttentionConfig& config, int max_tokens)
-    : lanes_(config.layers * config.kv_heads), has_importance_(config.has_importance) {
+    : max_tokens_(max_tokens), lanes_(config.layers * config.kv_heads), has_importance_(config.has_importance) {
   const size_t windows = static_cast<size_t>(config.WindowsOf(max_tokens));
   const size_t tiles = (windows + ops::kWindowTile - 1) / ops::kWindowTile;
   const size_t dim = static_cast<size_t>(config.head_dim);
@@ -22,6 +23,27 @@ ops::WindowState SummaryLayout::State(MutableBytes side, int lane) const {
   std::byte* base = side.data() + static_cast<size_t>(lane) * lane_bytes_;
   return {base, has_importance_ ? reinterpret_cast<float*>(base + keys_bytes_) : nullptr,
           reinterpret_cast<float*>(base + keys_bytes_ + sigma_bytes_)};
+}
+
+void CopySummaries(const AttentionConfig& config, int tokens, const SummaryLayout& from_layout, MutableBytes from,
+                   const SummaryLayout& to_layout, MutableBytes to, ops::Backend& backend) {
+  NOSA_CHECK(tokens <= from_layout.max_tokens() && tokens <= to_layout.max_tokens(),
+             "summaries of {} tokens, from room for {} to room for {}", tokens, from_layout.max_tokens(),
+             to_layout.max_tokens());
+  if (from_layout.max_tokens() == to_layout.max_tokens()) {
+    backend.Copy(to.data(), from.data(), from_layout.bytes(), {});
+    return;
+  }
+  const size_t windows = static_cast<size_t>(config.WindowsOf(tokens)), dim = static_cast<size_t>(config.head_dim);
+  const size_t tiles = (windows + ops::kWindowTile - 1) / ops::kWindowTile;
+  const size_t keys_bytes = tiles * dim * ops::kWindowTile * DTypeBytes(config.kv_dtype);
+  const size_t carry_bytes = static_cast<size_t>(config.kernel_size / config.kernel_stride) * (dim + 1) * sizeof(float);
+  for (int lane = 0; lane < config.layers * config.kv_heads; ++lane) {
+    const ops::WindowState a = from_layout.State(from, lane), b = to_layout.State(to, lane);
+    if (windows > 0) backend.Copy(b.keys, a.keys, keys_bytes, {});
+    if (windows > 0 && config.has_importance) backend.Copy(b.sigma, a.sigma, windows * sizeof(float), {});
+    backend.Copy(b.carry, a.carry, carry_bytes, {});
+  }
 }
 
 namespace {

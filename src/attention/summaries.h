@@ -20,12 +20,19 @@ class SummaryLayout {
   size_t bytes() const { return lane_bytes_ * static_cast<size_t>(lanes_); }
   // Pointers into `side`, which has bytes() bytes.
   ops::WindowState State(MutableBytes side, int lane) const;
+  int max_tokens() const { return max_tokens_; }
 
  private:
+  int max_tokens_;
   int lanes_;
   bool has_importance_;
   size_t keys_bytes_, sigma_bytes_, lane_bytes_;
 };
+
+// What there is of the summaries of a sequence's first `tokens` tokens, from memory that one layout describes to memory
+// that another does: both have room for them. On stream 0; the caller waits.
+void CopySummaries(const AttentionConfig& config, int tokens, const SummaryLayout& from_layout, MutableBytes from,
+                   const SummaryLayout& to_layout, MutableBytes to, ops::Backend& backend);
 
 // After the sequence was cut to its present length: recomputes the running sums from the cached keys, so that what is
 // appended next gives the windows it would have given. Windows already complete stay as they are.

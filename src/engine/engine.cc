@@ -45,9 +45,12 @@ Result<std::unique_ptr<Engine>> Engine::Create(std::shared_ptr<const model::Mode
   store.max_append_tokens = o.prefill_chunk;
   store.min_slots_per_lane = engine->model_->MinSlotsPerLane();
   store.cold = std::move(o.cold);
+  store.pinning = o.pinning;
   NOSA_ASSIGN_OR_RETURN(engine->store_, kv::KvStore::Create(std::move(store), backend));
   NOSA_ASSIGN_OR_RETURN(engine->runner_,
                         model::Runner::Create(engine->model_, o.attention, engine->store_.get(), backend));
+  NOSA_ASSIGN_OR_RETURN(engine->seating_,
+                        Seating::Create(engine->model_, o.decode, o.attention.selector, engine->store_.get(), backend));
   return engine;
 }
 
@@ -162,12 +165,20 @@ void Engine::Release(RequestId id) {
 }
 
 void Engine::CloseCache(Sequence& sequence) {
+  if (sequence.seat >= 0) seating_->Leave(sequence, false);
   if (sequence.kv.valid()) store_->Close(sequence.kv);
   sequence.kv = SeqId();
 }
 
 EngineStats Engine::stats() const {
-  return {store_->stats(), runner_->decode_locality(), runner_->prefill_locality(), recomputed_blocks_};
+  EngineStats stats = {
+      store_->stats(), runner_->decode_locality(), runner_->prefill_locality(), {}, recomputed_blocks_};
+  if (seating_ != nullptr) {
+    stats.seating = seating_->stats();
+    stats.decode_locality.shared += static_cast<double>(stats.seating.counters.repeated);
+    stats.decode_locality.queries += static_cast<int64_t>(stats.seating.counters.selected_all);
+  }
+  return stats;
 }
 
 Status Engine::Step(std::vector<Event>* events) {
@@ -206,6 +217,14 @@ Status Engine::RunChunk(Sequence& sequence, int tokens, bool prefill, TensorView
   return Status::Ok();
 }
 
+namespace {
+
+std::span<const float> RowOf(ConstTensorView logits, int64_t row) {
+  return {logits.row<float>(row), static_cast<size_t>(logits.RowElements())};
+}
+
+}  // namespace
+
 void Engine::StepPrefill(Sequence& sequence, std::vector<Event>* events) {
   const Stopwatch watch;
   const int done = store_->length(sequence.kv);
@@ -236,36 +255,86 @@ void Engine::StepPrefill(Sequence& sequence, std::vector<Event>* events) {
   if (!last) return;
   if (sequence.request.max_tokens == 0) return Finish(sequence, FinishReason::kLength, Status::Ok(), events);
   sequence.phase = Phase::kAnswer;
-  Emit(sequence, {logits.row<float>(logits.rows() - 1), static_cast<size_t>(model_->config().vocab_size)}, events);
+  sequence.answers_from = ++answers_begun_;
+  Emit(sequence, Draw(sequence, RowOf(logits, logits.rows() - 1)), events);
 }
 
-Status Engine::ForwardDecode(std::span<Sequence* const> batch, TensorView logits) {
+Status Engine::ForwardDecode(std::span<Sequence* const> batch, TensorView logits, model::SelectionRecord* record) {
   std::vector<model::PassRows> rows;
   for (const Sequence* sequence : batch) {
     rows.push_back({sequence->kv, {sequence->tokens.data() + store_->length(sequence->kv), 1}});
   }
-  NOSA_RETURN_IF_ERROR(runner_->Forward(rows, false, logits));
+  NOSA_RETURN_IF_ERROR(runner_->Forward(rows, false, logits, record));
   for (Sequence* sequence : batch) sequence->passes.Add(store_->length(sequence->kv) - 1, 1, false);
   return Status::Ok();
 }
 
 void Engine::StepDecode(std::vector<Event>* events) {
-  std::vector<Sequence*> batch;
+  std::vector<Sequence*> planned;
   for (const auto& sequence : sequences_) {
-    if (sequence != nullptr && sequence->phase == Phase::kAnswer) batch.push_back(sequence.get());
+    if (sequence == nullptr || sequence->phase != Phase::kAnswer) continue;
+    if (seating_ == nullptr || !seating_->Suits(*sequence)) planned.push_back(sequence.get());
   }
-  if (batch.empty()) return;
+  if (seating_ != nullptr) StepSeats(events);
+  if (!planned.empty()) StepPlanned(planned, events);
+}
+
+void Engine::FillSeats() {
+  while (!seating_->full()) {
+    Sequence* next = nullptr;
+    for (const auto& sequence : sequences_) {
+      if (sequence == nullptr || sequence->phase != Phase::kAnswer || sequence->seat >= 0) continue;
+      if (!seating_->Suits(*sequence)) continue;
+      if (next == nullptr || sequence->answers_from < next->answers_from) next = sequence.get();
+    }
+    if (next == nullptr) return;
+    seating_->Sit(*next);
+  }
+}
+
+void Engine::StepSeats(std::vector<Event>* events) {
+  const Stopwatch watch;
+  FillSeats();
+  std::vector<Sequence*> seated;
+  for (const auto& sequence : sequences_) {
+    if (sequence != nullptr && sequence->seat >= 0) seated.push_back(sequence.get());
+  }
+  if (seated.empty()) return;
+  const Status status = seating_->Step();
+  const double seconds = watch.Seconds();
+  for (Sequence* sequence : seated) {
+    sequence->result.decode_seconds += seconds;
+    ++sequence->result.decode_tokens;
+    if (!status.ok()) {
+      Finish(*sequence, FinishReason::kError, status, events);
+      continue;
+    }
+    TokenId token = seating_->token(*sequence);
+    if (sequence->request.fingerprint || !sequence->request.sampling.likeliest()) {
+      token = Draw(*sequence, seating_->Logits(*sequence));
+      seating_->SetToken(*sequence, token);
+    }
+    Emit(*sequence, token, events);
+  }
+}
+
+void Engine::StepPlanned(std::span<Sequence* const> batch, std::vector<Event>* events) {
   const Stopwatch watch;
   const TensorView logits = Logits(static_cast<int>(batch.size()));
-  std::vector<Status> outcomes(batch.size(), ForwardDecode(batch, logits));
-  if (!outcomes.front().ok()) {
+  const bool recorded =
+      std::any_of(batch.begin(), batch.end(), [](const Sequence* s) { return s->request.record_decode; });
+  decode_records_.resize(batch.size());
+  const auto record = [&](size_t i) { return recorded ? &decode_records_[i] : nullptr; };
+  std::vector<Status> outcomes(batch.size(), ForwardDecode(batch, logits, record(0)));
+  const bool together = outcomes.front().ok();
+  if (!together) {
     // Whose failure it was shows when each goes alone, which changes nobody's bits. All have extended their running
     // sums by the token that did not come through.
     for (size_t i = 0; i < batch.size(); ++i) {
       outcomes[i] = Repair(*batch[i]);
       if (!outcomes[i].ok()) continue;
       outcomes[i] = WithRepair(*batch[i], [&] {
-        return ForwardDecode({&batch[i], 1}, logits.Rows(static_cast<int64_t>(i), 1));
+        return ForwardDecode({&batch[i], 1}, logits.Rows(static_cast<int64_t>(i), 1), record(i));
       });
     }
   }
@@ -277,8 +346,13 @@ void Engine::StepDecode(std::vector<Event>* events) {
       Finish(*batch[i], FinishReason::kError, outcomes[i], events);
       continue;
     }
-    Emit(*batch[i], {logits.row<float>(static_cast<int64_t>(i)), static_cast<size_t>(model_->config().vocab_size)},
-         events);
+    Event event;
+    if (batch[i]->request.record_decode) {
+      event.selection = record(together ? 0 : i);
+      event.selection_first_row = together ? static_cast<int>(i) : 0;
+      event.first_pos = store_->length(batch[i]->kv) - 1;
+    }
+    Emit(*batch[i], Draw(*batch[i], RowOf(logits, static_cast<int64_t>(i))), events, std::move(event));
   }
 }
 
@@ -341,18 +415,25 @@ Status Engine::CutTo(Sequence& sequence, int tokens) {
   return DataLoss("the block of token {} came back damaged {} times in a row", tokens, kMostRepairs);
 }
 
-void Engine::Emit(Sequence& sequence, std::span<const float> logits, std::vector<Event>* events) {
-  sequence.hash.Update(std::as_bytes(logits));
-  sequence.result.fingerprint = sequence.hash.Digest();
+TokenId Engine::Draw(Sequence& sequence, std::span<const float> logits) {
+  if (sequence.request.fingerprint) {
+    sequence.hash.Update(std::as_bytes(logits));
+    sequence.result.fingerprint = sequence.hash.Digest();
+  }
   const TokenPos pos = static_cast<TokenPos>(sequence.tokens.size());
-  const TokenId token = sampler_.Sample(logits, sequence.request.sampling, sequence.tokens, pos);
+  return sampler_.Sample(logits, sequence.request.sampling, sequence.tokens, pos);
+}
+
+void Engine::Emit(Sequence& sequence, TokenId token, std::vector<Event>* events, Event event) {
   const std::vector<TokenId>& eos = model_->config().eos_tokens;
   if (!sequence.request.ignore_eos && std::find(eos.begin(), eos.end(), token) != eos.end()) {
     return Finish(sequence, FinishReason::kEos, Status::Ok(), events);
   }
   sequence.tokens.push_back(token);
   sequence.result.ids.push_back(token);
-  Event event = {.kind = Event::Kind::kToken, .request = sequence.id, .token = token};
+  event.kind = Event::Kind::kToken;
+  event.request = sequence.id;
+  event.token = token;
   bool stopped = false;
   if (sequence.detokenizer != nullptr) {
     sequence.held += sequence.detokenizer->Push(token);
@@ -380,6 +461,11 @@ void Engine::Finish(Sequence& sequence, FinishReason reason, Status error, std::
   sequence.result.error = std::move(error);
   // What failed or was given up holds nothing longer than it must.
   if (reason == FinishReason::kError || !sequence.request.keep_open) CloseCache(sequence);
+  if (sequence.seat >= 0) {
+    // For Continue; where its last selection was, the host does not know.
+    seating_->Leave(sequence, true);
+    runner_->Forget(sequence.kv);
+  }
   events->push_back(std::move(event));
 }
 

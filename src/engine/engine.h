@@ -10,13 +10,12 @@
 
 #include "base/hash.h"
 #include "engine/request.h"
+#include "engine/seating.h"
 #include "kv/store.h"
 #include "model/runner.h"
 #include "text/tokenizer.h"
 
 namespace nosa::engine {
-
-struct Sequence;
 
 struct EngineOptions {
   model::AttentionOptions attention;
@@ -28,11 +27,16 @@ struct EngineOptions {
   // Tokens of a prompt read at once, in pieces cut at multiples of this from the sequence's start. Part of what an
   // answer's bits depend on.
   int prefill_chunk = 512;
+  DecodeOptions decode;
+  // Told while memory for KV is pinned, which takes seconds for many gigabytes.
+  kv::PinningProgress pinning;
 };
 
 struct EngineStats {
   kv::StoreStats kv;
+  // Of steps planned on the device, each block that was read counts once.
   model::LocalityStats decode_locality, prefill_locality;
+  SeatingStats seating;
   uint64_t recomputed_blocks = 0;  // damaged blocks whose contents were computed again
 };
 
@@ -86,11 +90,18 @@ class Engine {
   void StepPrefill(Sequence& sequence, std::vector<Event>* events);
   void StepDecode(std::vector<Event>* events);
   Status RunChunk(Sequence& sequence, int tokens, bool prefill, TensorView logits, model::SelectionRecord* record);
-  Status ForwardDecode(std::span<Sequence* const> batch, TensorView logits);
+  void StepPlanned(std::span<Sequence* const> batch, std::vector<Event>* events);
+  void StepSeats(std::vector<Event>* events);
+  // Seats for those who wait for one, first come first served.
+  void FillSeats();
+  Status ForwardDecode(std::span<Sequence* const> batch, TensorView logits, model::SelectionRecord* record);
   Status WithRepair(Sequence& sequence, const std::function<Status()>& attempt);
   Status Repair(Sequence& sequence);
   Status CutTo(Sequence& sequence, int tokens);
-  void Emit(Sequence& sequence, std::span<const float> logits, std::vector<Event>* events);
+  // Draws from the logits; returns the token.
+  TokenId Draw(Sequence& sequence, std::span<const float> logits);
+  // `event`: what kToken says beside the token.
+  void Emit(Sequence& sequence, TokenId token, std::vector<Event>* events, Event event = {});
   // Gives the sequence's cache back, if it still has one.
   void CloseCache(Sequence& sequence);
   void Finish(Sequence& sequence, FinishReason reason, Status error, std::vector<Event>* events);
@@ -103,11 +114,14 @@ class Engine {
   ops::Backend* backend_;
   std::unique_ptr<kv::KvStore> store_;
   std::unique_ptr<model::Runner> runner_;
+  std::unique_ptr<Seating> seating_;  // null: the host plans every step
+  uint64_t answers_begun_ = 0;
   Sampler sampler_;
   std::vector<std::unique_ptr<Sequence>> sequences_;  // by RequestId; null: free
   size_t next_prefill_ = 0;                           // whose turn it is to have its prompt read
   Buffer logits_;
   model::SelectionRecord record_;
+  std::vector<model::SelectionRecord> decode_records_;  // of a step of all, or of each alone
   uint64_t recomputed_blocks_ = 0;
 };
 

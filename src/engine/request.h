@@ -23,6 +23,11 @@ struct Request {
   // Logits of the last n prompt positions are given out while the prompt is read (Event::kPromptLogits).
   int prompt_logits = 0;
   bool record_selection = false;  // with prompt_logits: also which blocks those positions read
+  // Event::kToken tells which blocks the step before it read. The host plans those steps.
+  bool record_decode = false;
+  // RequestResult::fingerprint is wanted. Without it, greedy tokens of steps planned on the device come without their
+  // logits, which is faster.
+  bool fingerprint = true;
   // After the answer the sequence stays open, for Engine::Continue, until Release.
   bool keep_open = false;
   // Tokens to admit it for; 0: prompt + max_tokens. More with keep_open, for what is to come.
@@ -45,8 +50,8 @@ struct Event {
   int prompt_done = 0, prompt_tokens = 0;
   TokenPos first_pos = 0;
   ConstTensorView logits = {};                        // [n, vocab] f32; valid until the next Step
-  const model::SelectionRecord* selection = nullptr;  // rows of the chunk; valid until the next Step
-  int selection_first_row = 0;                        // the chunk's row that has position first_pos
+  const model::SelectionRecord* selection = nullptr;  // rows of the chunk or step; valid until the next Step
+  int selection_first_row = 0;                        // the row that has position first_pos, or of kToken
   TokenId token = -1;
   std::string text = {};  // what became certain of the answer, valid UTF-8
   FinishReason reason = FinishReason::kNone;
@@ -61,7 +66,8 @@ struct RequestResult {
   FinishReason reason = FinishReason::kNone;
   Status error;
   int prompt_tokens = 0;
-  uint64_t fingerprint = 0;  // hash of the bits of all logits tokens were drawn from, in order
+  // Hash of the bits of all logits tokens were drawn from, in order; 0 when the request wanted none.
+  uint64_t fingerprint = 0;
   double prefill_seconds = 0;
   double decode_seconds = 0;
   int prefill_tokens = 0;  // tokens that went through the model in chunks, Continue included

@@ -62,7 +62,7 @@ void SamplingState::KeepBest(size_t n) {
 TokenId Sampler::Sample(std::span<const float> logits, const SamplingParams& params, std::span<const TokenId> context,
                         TokenPos pos) {
   const int64_t vocab = static_cast<int64_t>(logits.size());
-  if (params.temperature == 0 && params.repetition_penalty == 1) {
+  if (params.likeliest()) {
     ops::Grow(*backend_, sizeof(TokenId), backend_->shared_memory(), &scratch_);
     const std::span<TokenId> ids = {scratch_.as<TokenId>(), 1};
     ops::argmax(*backend_, {}, {.logits = ConstTensorView(logits.data(), DType::kF32, {1, vocab}), .ids = ids});

@@ -23,6 +23,8 @@ struct SamplingParams {
   float repetition_penalty = 1;  // > 0; 1: none
   uint64_t seed = 0;
 
+  // Nothing but the likeliest token is asked for.
+  bool likeliest() const { return temperature == 0 && repetition_penalty == 1; }
   // kInvalidArgument naming the field, its range and the value.
   Status Validate() const;
 };

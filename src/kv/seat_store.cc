@@ -36,7 +36,9 @@ SeatStore::SeatStore(const SeatOptions& options, ops::Backend* backend)
     : options_(options),
       frame_(FrameOf(options.layout)),
       max_blocks_(options.layout.Blocks(options.max_tokens)),
-      backend_(backend) {}
+      backend_(backend),
+      touched_(static_cast<size_t>(options.layout.layers * options.seats)),
+      housed_(static_cast<size_t>(options.seats)) {}
 
 uint64_t SeatStore::DeviceBytes(const SeatOptions& options) {
   const Sizes sizes = SizesOf(options);
@@ -81,18 +83,33 @@ ops::SlotLanes SeatStore::Lanes(LayerIdx layer) const {
           .max_blocks = max_blocks_};
 }
 
+void SeatStore::Touch(int seat, int lane, size_t begin, size_t end) {
+  changed_ = true;
+  const int layer = lane / options_.layout.kv_heads;
+  Range& range = touched_[static_cast<size_t>(layer * options_.seats + seat)];
+  if (range.begin == range.end) range = {begin, end};
+  range = {std::min(range.begin, begin), std::max(range.end, end)};
+}
+
 void SeatStore::Seat(int seat, int length) {
   NOSA_CHECK(seat >= 0 && seat < options_.seats, "seat {} of {}", seat, options_.seats);
   NOSA_CHECK(length >= 0 && length < options_.max_tokens, "a seat of {} tokens takes {}", options_.max_tokens, length);
   host_positions_.as<int32_t>()[seat] = length;
+  housed_[static_cast<size_t>(seat)] = length / frame_.block_size;
   fresh_.push_back(seat);
+  changed_ = true;
 }
 
 void SeatStore::Leave(int seat) {
   NOSA_CHECK(seat >= 0 && seat < options_.seats, "seat {} of {}", seat, options_.seats);
   host_positions_.as<int32_t>()[seat] = -1;
   // Who sits here next must not write to a home that is somebody else's by then.
-  for (int lane = 0; lane < options_.layout.lanes(); ++lane) std::fill_n(Homes(seat, lane), max_blocks_, nullptr);
+  for (int lane = 0; lane < options_.layout.lanes(); ++lane) {
+    std::byte** homes = Homes(seat, lane);
+    std::fill_n(homes, max_blocks_, nullptr);
+    const size_t first = Index(seat, lane) * static_cast<size_t>(max_blocks_);
+    Touch(seat, lane, first, first + static_cast<size_t>(max_blocks_));
+  }
   fresh_.push_back(seat);
 }
 
@@ -102,10 +119,17 @@ void SeatStore::SetHome(int seat, int lane, BlockId block, std::byte* home) {
              "seat {} of {}, lane {} of {}, block {} of {}", seat, options_.seats, lane, options_.layout.lanes(),
              block.value, max_blocks_);
   Homes(seat, lane)[block.value] = home;
+  const size_t entry = Index(seat, lane) * static_cast<size_t>(max_blocks_) + static_cast<size_t>(block.value);
+  Touch(seat, lane, entry, entry + 1);
 }
 
 void SeatStore::Flush() {
-  backend_->Copy(pages_.data(), host_pages_.data(), SizesOf(options_).pages, {});
+  for (Range& range : touched_) {
+    if (range.begin == range.end) continue;
+    backend_->Copy(pages_.as<std::byte*>() + range.begin, host_pages_.as<std::byte*>() + range.begin,
+                   (range.end - range.begin) * sizeof(std::byte*), {});
+    range = {};
+  }
   const size_t slots = static_cast<size_t>(options_.slots), heads = static_cast<size_t>(options_.layout.kv_heads);
   for (const int seat : fresh_) {
     const int32_t* position = host_positions_.as<int32_t>() + seat;
@@ -125,7 +149,30 @@ void SeatStore::Flush() {
     }
   }
   fresh_.clear();
+  changed_ = false;
   backend_->Synchronize({});
+}
+
+Status SeatStore::CountStep() {
+  if (changed_) return FailedPrecondition("seats or homes were changed and not flushed to the device");
+  int32_t* positions = host_positions_.as<int32_t>();
+  for (int seat = 0; seat < options_.seats; ++seat) {
+    const int32_t position = positions[seat];
+    if (position < 0) continue;
+    if (position >= options_.max_tokens) {
+      return FailedPrecondition("seat {} has {} tokens, there is room for {}", seat, position, options_.max_tokens);
+    }
+    int& housed = housed_[static_cast<size_t>(seat)];
+    const int block = position / frame_.block_size;
+    if (housed > block) continue;
+    for (int lane = 0; lane < options_.layout.lanes(); ++lane) {
+      if (Homes(seat, lane)[block] != nullptr) continue;
+      return FailedPrecondition("seat {} has no home for token {}: block {} of lane {}", seat, position, block, lane);
+    }
+    housed = block + 1;
+  }
+  for (int seat = 0; seat < options_.seats; ++seat) positions[seat] += positions[seat] >= 0 ? 1 : 0;
+  return Status::Ok();
 }
 
 }  // namespace nosa::kv

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <vector>
 
 #include "base/status.h"
 #include "kv/block_layout.h"
@@ -44,8 +45,16 @@ class SeatStore {
   // `home` has room for a frame and is memory that the backend addresses; it is the store's until Leave.
   void SetHome(int seat, int lane, BlockId block, std::byte* home);
   // Copies what was set to the device, with the tails of newly taken seats; the others stay where their steps brought
-  // them. Before the next step.
+  // them. Before the next step. What did not change is not copied: a table of all homes is hundreds of megabytes for
+  // many long sequences.
   void Flush();
+  // Whether there is something for Flush.
+  bool changed() const { return changed_; }
+  // Before each step is given to the device: every seat grows by a token. kFailedPrecondition when one has no room or
+  // no home for it, or Flush is due; then nothing is counted.
+  Status CountStep();
+  // As counted; -1: empty.
+  int position(int seat) const { return host_positions_.as<int32_t>()[seat]; }
 
   // Addresses for recording. positions [R], step [1].
   std::span<const int32_t> positions() const { return {positions_.as<int32_t>(), static_cast<size_t>(options_.seats)}; }
@@ -59,6 +68,11 @@ class SeatStore {
     const size_t heads = static_cast<size_t>(options_.layout.kv_heads), l = static_cast<size_t>(lane);
     return (l / heads * static_cast<size_t>(options_.seats) + static_cast<size_t>(seat)) * heads + l % heads;
   }
+  // Entries of the page table that Flush is to copy, of one layer and seat.
+  struct Range {
+    size_t begin = 0, end = 0;
+  };
+  void Touch(int seat, int lane, size_t begin, size_t end);
   std::byte** Homes(int seat, int lane) const {  // [max_blocks]
     return host_pages_.as<std::byte*>() + Index(seat, lane) * static_cast<size_t>(max_blocks_);
   }
@@ -69,7 +83,10 @@ class SeatStore {
   ops::Backend* backend_;
   Buffer frames_, blocks_, used_, pages_, positions_, step_;
   Buffer host_pages_, host_positions_, host_empty_;  // what Flush copies
-  std::vector<int> fresh_;                           // seats taken since the last Flush
+  std::vector<int> fresh_;                           // seats taken or left since the last Flush
+  std::vector<Range> touched_;                       // by layer and seat
+  bool changed_ = false;
+  std::vector<int> housed_;  // of each seat: blocks before it were seen to have homes
 };
 
 }  // namespace nosa::kv

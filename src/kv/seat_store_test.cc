@@ -27,6 +27,11 @@ class CountingBackend final : public ops::HostBackend {
     given[kind] += bytes;
     return HostBackend::Allocate(bytes, MemoryKind::kHost);
   }
+  void Copy(void* to, const void* from, size_t bytes, ops::Stream stream) override {
+    copied += bytes;
+    HostBackend::Copy(to, from, bytes, stream);
+  }
+  uint64_t copied = 0;
   std::map<MemoryKind, uint64_t> given;
   int left = 1000;
 
@@ -216,6 +221,67 @@ TEST_P(SeatStoreTest, LeavingForgetsTheHomes) {
   }
   ExpectUsed(0, 11);
   ExpectUsed(2, 11);
+}
+
+// One home in a table of many seats is not the whole table.
+TEST_P(SeatStoreTest, FlushCopiesWhatChanged) {
+  for (int seat = 0; seat < kSeats; ++seat) {
+    store_->Seat(seat, 8);
+    SetHomes(seat, 3);
+  }
+  store_->Flush();
+  backend_.copied = 0;
+  EXPECT_FALSE(store_->changed());
+  store_->Flush();
+  EXPECT_EQ(backend_.copied, 0u);
+  store_->SetHome(1, 3, BlockId(3), Home(1, 3, 3));
+  EXPECT_TRUE(store_->changed());
+  store_->Flush();
+  EXPECT_EQ(backend_.copied, sizeof(std::byte*));
+  EXPECT_EQ(Page(1, 3, 3), Home(1, 3, 3));
+  // The next block of one seat: of each layer, from the first KV head's home to the last one's.
+  backend_.copied = 0;
+  for (int lane = 0; lane < lanes(); ++lane) store_->SetHome(2, lane, BlockId(3), Home(2, lane, 3));
+  store_->Flush();
+  EXPECT_EQ(backend_.copied, 3 * (11 + 1) * sizeof(std::byte*));
+  for (int lane = 0; lane < lanes(); ++lane) {
+    EXPECT_EQ(Page(2, lane, 3), Home(2, lane, 3));
+    EXPECT_EQ(Page(2, lane, 2), Home(2, lane, 2));
+    EXPECT_EQ(Page(0, lane, 3), nullptr);
+  }
+}
+
+// A step that would leave the room of a seat, or write where nobody has a home, is refused before it is given.
+TEST_P(SeatStoreTest, AStepWithoutRoomIsRefused) {
+  EXPECT_TRUE(store_->CountStep().ok()) << "of empty seats";
+  store_->Seat(0, 40);
+  store_->Seat(1, 10);
+  SetHomes(0, 11);
+  SetHomes(1, 3);
+  EXPECT_EQ(store_->CountStep().code(), StatusCode::kFailedPrecondition) << "nothing was flushed";
+  store_->Flush();
+  ASSERT_TRUE(store_->CountStep().ok());
+  ASSERT_TRUE(store_->CountStep().ok());
+  EXPECT_EQ(store_->position(0), 42);
+  EXPECT_EQ(store_->position(1), 12);
+  EXPECT_EQ(store_->position(2), -1);
+  const Status no_room = store_->CountStep();
+  EXPECT_EQ(no_room.code(), StatusCode::kFailedPrecondition);
+  EXPECT_EQ(no_room.message(), "seat 0 has 42 tokens, there is room for 42");
+  EXPECT_EQ(store_->position(1), 12) << "nothing was counted";
+  store_->Leave(0);
+  store_->Flush();
+  const Status no_home = store_->CountStep();
+  EXPECT_EQ(no_home.code(), StatusCode::kFailedPrecondition);
+  EXPECT_EQ(no_home.message(), "seat 1 has no home for token 12: block 3 of lane 0");
+  for (int lane = 0; lane + 1 < lanes(); ++lane) store_->SetHome(1, lane, BlockId(3), Home(1, lane, 3));
+  store_->Flush();
+  EXPECT_EQ(store_->CountStep().message(), "seat 1 has no home for token 12: block 3 of lane 5");
+  store_->SetHome(1, 5, BlockId(3), Home(1, 5, 3));
+  store_->Flush();
+  for (int i = 0; i < 4; ++i) EXPECT_TRUE(store_->CountStep().ok());
+  EXPECT_EQ(store_->position(1), 16);
+  EXPECT_FALSE(store_->CountStep().ok());
 }
 
 INSTANTIATE_TEST_SUITE_P(Slots, SeatStoreTest, testing::Values(0, 1, 7));

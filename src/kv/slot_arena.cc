@@ -15,9 +15,19 @@ Status SlotArena::AddSlab(size_t frames) {
   return Status::Ok();
 }
 
-Status SlotArena::Reserve(size_t frames) {
-  const size_t have = in_use_ + free_.size();
-  return have >= frames ? Status::Ok() : AddSlab(frames - have);
+Status SlotArena::Reserve(size_t frames, const PinningProgress& progress) {
+  // Some tens of milliseconds of work: often enough to be told of.
+  constexpr size_t kPieceBytes = size_t{1} << 30;
+  const size_t have = in_use_ + free_.size(), missing = frames - std::min(frames, have);
+  const size_t piece = std::max<size_t>(1, kPieceBytes / frame_bytes_);
+  for (size_t done = 0; done < missing;) {
+    if (progress) progress(done * frame_bytes_, missing * frame_bytes_);
+    const size_t now = std::min(piece, missing - done);
+    NOSA_RETURN_IF_ERROR(AddSlab(now));
+    done += now;
+    if (progress) progress(done * frame_bytes_, missing * frame_bytes_);
+  }
+  return Status::Ok();
 }
 
 std::byte* SlotArena::Allocate() {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <functional>
 #include <vector>
 
 #include "kv/host_budget.h"
@@ -9,6 +10,9 @@
 #include "tensor/buffer.h"
 
 namespace nosa::kv {
+
+// Bytes of memory that were pinned so far, and of all.
+using PinningProgress = std::function<void(uint64_t done, uint64_t total)>;
 
 // Not thread-safe. Frames are the backend's shared memory: a device reads them, the host and disks write them.
 class SlotArena {
@@ -21,7 +25,8 @@ class SlotArena {
   SlotArena& operator=(const SlotArena&) = delete;
 
   // Memory for `frames` in all, those in use included, is there when this returns. It is not charged before it is used.
-  Status Reserve(size_t frames);
+  // `progress`, when set, is told after each large piece.
+  Status Reserve(size_t frames, const PinningProgress& progress = nullptr);
   // nullptr when the budget has no room for one more frame.
   std::byte* Allocate();
   // The frame's memory goes back to the system, so that whoever is given its budget can have it (pinned memory stays

@@ -129,6 +129,13 @@ Status KvStore::Admit(const SequenceNeeds& needs) const {
   return Status::Ok();
 }
 
+Status KvStore::Prepare(std::span<const SequenceNeeds> sequences) {
+  if (!copies_on_device() || SmallestBudget(sequences) > budget_.limit()) return Status::Ok();
+  int64_t blocks = reserved_pages_;
+  for (const SequenceNeeds& needs : sequences) blocks += BlocksOf(needs);
+  return arena_->Reserve(static_cast<size_t>(blocks) * static_cast<size_t>(Lanes()), options_.pinning);
+}
+
 Result<SeqId> KvStore::Open(const SequenceNeeds& needs) {
   NOSA_RETURN_IF_ERROR(Admit(needs));
   Reserve(needs, 1);
@@ -136,7 +143,7 @@ Result<SeqId> KvStore::Open(const SequenceNeeds& needs) {
   Status staging = side.status();
   // Pinning memory takes longer than filling it: not while a prompt is read.
   if (staging.ok() && copies_on_device())
-    staging = arena_->Reserve(static_cast<size_t>(reserved_pages_) * static_cast<size_t>(Lanes()));
+    staging = arena_->Reserve(static_cast<size_t>(reserved_pages_) * static_cast<size_t>(Lanes()), options_.pinning);
   if (staging.ok()) staging = AddStaging();
   if (!staging.ok()) {
     Reserve(needs, -1);
@@ -196,6 +203,7 @@ std::byte* KvStore::StagedBlock(int staging, int lane) const {
 
 Status KvStore::BeginAppend(SeqId seq, int tokens) {
   Sequence& sequence = At(seq);
+  NOSA_CHECK(!sequence.stepping, "an append to sequence {}, which a device writes", seq.value);
   NOSA_CHECK(tokens >= 0 && tokens <= options_.max_append_tokens, "an append of {} tokens, at most {}", tokens,
              options_.max_append_tokens);
   NOSA_CHECK(sequence.length + tokens <= sequence.needs.max_tokens,
@@ -372,8 +380,73 @@ Result<int> KvStore::ReloadTail(PageId page) {
   return tail_error_;
 }
 
+std::byte* KvStore::Frame(PageId page, int lane) const {
+  const LaneCache& cache = lanes_[static_cast<size_t>(lane)];
+  const int slot = cache.Find(page);
+  NOSA_CHECK(slot >= 0, "page {} of lane {} has no slot", page.value, lane);
+  return cache.at(slot).data;
+}
+
+void KvStore::BeginSteps(SeqId seq) {
+  Sequence& sequence = At(seq);
+  NOSA_CHECK(!cold_ && !sequence.stepping && sequence.appending == 0,
+             "steps of sequence {}: {} tokens are being appended, cold tier: {}", seq.value, sequence.appending,
+             cold_ != nullptr);
+  backend_->Synchronize({});
+  const UseHint hint = {step_, std::numeric_limits<float>::infinity()};
+  while (static_cast<int64_t>(sequence.pages.size()) < BlocksOf(sequence.needs)) {
+    const PageId page = NewPage(seq);
+    sequence.pages.push_back(page);
+    for (int lane = 0; lane < Lanes(); ++lane) {
+      const int slot = lanes_[static_cast<size_t>(lane)].Take(page, hint, [](const LaneCache::Slot&) { return false; });
+      NOSA_CHECK(slot >= 0, "a block of an admitted sequence found no slot");
+      if (sequence.staged.empty()) continue;
+      std::memcpy(Frame(page, lane), StagedBlock(sequence.staged.front(), lane), options_.layout.BlockBytes());
+    }
+    // At most one is staged: the tail.
+    if (sequence.staged.empty()) continue;
+    free_staging_.push_back(sequence.staged.back());
+    sequence.staged.pop_back();
+  }
+  sequence.stepping = true;
+}
+
+std::byte* KvStore::Home(SeqId seq, int lane, BlockId block) const {
+  const Sequence& sequence = At(seq);
+  NOSA_CHECK(sequence.stepping && static_cast<size_t>(block.value) < sequence.pages.size(),
+             "block {} of sequence {} has no home", block.value, seq.value);
+  return Frame(sequence.pages[static_cast<size_t>(block.value)], lane);
+}
+
+void KvStore::CountSteps(SeqId seq, int tokens) {
+  Sequence& sequence = At(seq);
+  NOSA_CHECK(sequence.stepping && tokens >= 0 && sequence.length + tokens <= sequence.needs.max_tokens,
+             "{} tokens after {}, the sequence was admitted for {}", tokens, sequence.length,
+             sequence.needs.max_tokens);
+  sequence.length += tokens;
+}
+
+void KvStore::EndSteps(SeqId seq) {
+  Sequence& sequence = At(seq);
+  NOSA_CHECK(sequence.stepping, "sequence {} takes no steps", seq.value);
+  backend_->Synchronize({});
+  const size_t full = static_cast<size_t>(sealed_blocks(seq));
+  if (sequence.length % options_.layout.block_size != 0) {
+    const int staging = TakeStaging();
+    for (int lane = 0; lane < Lanes(); ++lane)
+      std::memcpy(StagedBlock(staging, lane), Frame(sequence.pages[full], lane), options_.layout.BlockBytes());
+    sequence.staged.push_back(staging);
+  }
+  while (sequence.pages.size() > full) {
+    Unref(sequence.pages.back());
+    sequence.pages.pop_back();
+  }
+  sequence.stepping = false;
+}
+
 Status KvStore::Truncate(SeqId seq, int tokens) {
   Sequence& sequence = At(seq);
+  NOSA_CHECK(!sequence.stepping, "a cut of sequence {}, which a device writes", seq.value);
   NOSA_CHECK(tokens >= 0 && tokens <= sequence.length, "truncation to {} of {} tokens", tokens, sequence.length);
   backend_->Synchronize({});
   const size_t full = static_cast<size_t>(tokens / options_.layout.block_size);

@@ -30,6 +30,7 @@ struct StoreOptions {
   int max_append_tokens = 512;           // largest BeginAppend
   // With fewer slots a lane could not load one block while it computes on another; four leaves room for both.
   int min_slots_per_lane = 4;
+  PinningProgress pinning = nullptr;  // told while memory is pinned for a device
 };
 
 // What one sequence will need at most.
@@ -70,6 +71,9 @@ class KvStore {
   uint64_t SmallestBudget(std::span<const SequenceNeeds> sequences) const;
   uint64_t SufficientBudget(std::span<const SequenceNeeds> sequences) const;
 
+  // Pins memory for these sequences where a device is to read it, all at once, so that Open need not. Nothing where
+  // there is none to pin, or it would pass the budget: Open says so.
+  Status Prepare(std::span<const SequenceNeeds> sequences);
   // Admits a sequence, or kResourceExhausted naming the tier, what it has and the smallest size that would do.
   Result<SeqId> Open(const SequenceNeeds& needs);
   void Close(SeqId seq);
@@ -78,7 +82,9 @@ class KvStore {
   int max_tokens(SeqId seq) const { return At(seq).needs.max_tokens; }
   // side_bytes of zeroed compute memory of the backend, the caller's until Close: not for the host to look into.
   MutableBytes side(SeqId seq) { return At(seq).side.span(); }
-  int sealed_blocks(SeqId seq) const { return static_cast<int>(At(seq).pages.size()); }
+  int sealed_blocks(SeqId seq) const {
+    return At(seq).stepping ? length(seq) / options_.layout.block_size : static_cast<int>(At(seq).pages.size());
+  }
   PageId page(SeqId seq, BlockId block) const { return At(seq).pages[static_cast<size_t>(block.value)]; }
 
   // Makes room for `tokens` more (at most max_append_tokens, within max_tokens). One sequence at a time may be between
@@ -92,6 +98,15 @@ class KvStore {
   const std::byte* OpenBlock(SeqId seq, int lane, BlockId block) const;
   // The appended tokens count. Seals blocks that became full and starts their writes.
   void CommitAppend(SeqId seq);
+
+  // From here to EndSteps a device writes the tokens that come: every block of the sequence, those to come included,
+  // has a place of its own that stays (Home), and the store is told what was written (CountSteps). Without a cold tier
+  // only, and nothing may be between begin and commit. The places are part of what the sequence was admitted for.
+  // EndSteps makes the sequence what appends would have made it; both wait for stream 0.
+  void BeginSteps(SeqId seq);
+  std::byte* Home(SeqId seq, int lane, BlockId block) const;
+  void CountSteps(SeqId seq, int tokens);
+  void EndSteps(SeqId seq);
 
   // Forgets the tokens from `tokens` on; with 0 < tokens % B, reads the block that becomes the tail again if it was
   // sealed. When that fails, nothing changed but that a begun append is forgotten. kDataLoss when the block is damaged:
@@ -132,6 +147,7 @@ class KvStore {
     SequenceNeeds needs;
     int length = 0;
     int appending = 0;
+    bool stepping = false;      // then every block has a page
     std::vector<PageId> pages;  // sealed blocks
     std::vector<int> staged;    // staging pages of the blocks after them
     Buffer side;
@@ -166,6 +182,7 @@ class KvStore {
   void Unref(PageId page);
   void Seal(Sequence& sequence, SeqId seq);
   void FillLanes(PageId page, int staging);
+  std::byte* Frame(PageId page, int lane) const;
   void CopySealed();
   // The page's blocks in a staging page.
   Result<int> ReloadTail(PageId page);

@@ -1,5 +1,7 @@
 #include "model/step.h"
 
+#include "attention/summaries.h"
+#include "base/check.h"
 #include "ops/argmax.h"
 
 namespace nosa::model {
@@ -18,7 +20,8 @@ uint64_t LogitBytes(const Model& model, const DecodeStepOptions& options) {
 uint64_t DecodeStep::DeviceBytes(const Model& model, const DecodeStepOptions& options) {
   const schema::ModelConfig& c = model.config();
   const attention::AttentionConfig& a = model.attention_config();
-  const uint64_t heads = static_cast<uint64_t>(2 * c.num_heads + 2 * c.num_kv_heads) * static_cast<uint64_t>(c.head_dim);
+  const uint64_t heads =
+      static_cast<uint64_t>(2 * c.num_heads + 2 * c.num_kv_heads) * static_cast<uint64_t>(c.head_dim);
   const uint64_t row =
       2 * static_cast<uint64_t>(c.hidden_size) + heads + 5 * static_cast<uint64_t>(c.intermediate_size) / 2;
   const uint64_t windows = static_cast<uint64_t>(options.max_tokens) / static_cast<uint64_t>(a.kernel_stride) + 256;
@@ -39,13 +42,14 @@ Result<std::unique_ptr<DecodeStep>> DecodeStep::Create(std::shared_ptr<const Mod
                                                                            step->store_.get(), backend));
   NOSA_ASSIGN_OR_RETURN(step->logits_, backend->Allocate(LogitBytes(m, options), backend->compute_memory()));
   NOSA_ASSIGN_OR_RETURN(step->shared_logits_, backend->Allocate(LogitBytes(m, options), backend->shared_memory()));
-  NOSA_ASSIGN_OR_RETURN(step->tokens_, backend->Allocate(static_cast<size_t>(options.seats) * sizeof(TokenId),
-                                                         backend->shared_memory()));
+  NOSA_ASSIGN_OR_RETURN(
+      step->tokens_, backend->Allocate(static_cast<size_t>(options.seats) * sizeof(TokenId), backend->shared_memory()));
   return step;
 }
 
 Status DecodeStep::Calls() {
-  const ForwardCall call = {backend_, attention_.get(), &workspace_, {.segments = {}, .positions = store_->positions(), .fixed_rows = true}};
+  const ForwardCall call = {
+      backend_, attention_.get(), &workspace_, {.segments = {}, .positions = store_->positions(), .fixed_rows = true}};
   const TensorView logits =
       logits_.View(DType::kF32, {static_cast<int64_t>(options_.seats), model_->config().vocab_size});
   attention_->BeginStep();
@@ -55,7 +59,36 @@ Status DecodeStep::Calls() {
   return Status::Ok();
 }
 
+void DecodeStep::Sit(int seat, kv::KvStore& kv, SeqId seq, TokenId next) {
+  const attention::AttentionConfig& config = model_->attention_config();
+  const int length = kv.length(seq), blocks = kv.layout().Blocks(kv.max_tokens(seq));
+  NOSA_CHECK(kv.max_tokens(seq) <= options_.max_tokens, "a sequence of {} tokens in a seat of {}", kv.max_tokens(seq),
+             options_.max_tokens);
+  attention::CopySummaries(config, length, attention::SummaryLayout(config, kv.max_tokens(seq)), kv.side(seq),
+                           attention_->summary_layout(), attention_->summaries(seat), *backend_);
+  kv.BeginSteps(seq);
+  for (int lane = 0; lane < kv.layout().lanes(); ++lane) {
+    for (int block = 0; block < blocks; ++block)
+      store_->SetHome(seat, lane, BlockId(block), kv.Home(seq, lane, BlockId(block)));
+  }
+  store_->Seat(seat, length);
+  tokens()[static_cast<size_t>(seat)] = next;
+}
+
+void DecodeStep::Leave(int seat, kv::KvStore& kv, SeqId seq, bool keep) {
+  Wait();
+  if (keep) {
+    const attention::AttentionConfig& config = model_->attention_config();
+    attention::CopySummaries(config, kv.length(seq), attention_->summary_layout(), attention_->summaries(seat),
+                             attention::SummaryLayout(config, kv.max_tokens(seq)), kv.side(seq), *backend_);
+    kv.EndSteps(seq);
+  }
+  store_->Leave(seat);
+}
+
 Status DecodeStep::Run() {
+  if (store_->changed()) store_->Flush();
+  NOSA_RETURN_IF_ERROR(store_->CountStep());
   if (!backend_->records_graphs() || steps_++ == 0) return Calls();
   if (graph_ == nullptr) {
     Wait();

@@ -35,8 +35,15 @@ class DecodeStep {
   // [seats], in shared memory. Of empty seats: any token of the vocabulary.
   std::span<TokenId> tokens() const { return {tokens_.as<TokenId>(), static_cast<size_t>(options_.seats)}; }
 
-  // Gives one step to the device and returns: the first one call by call, later ones as the recording, where the backend
-  // records.
+  // A sequence that a Runner has read takes an empty seat, and `next` is its next token: its summaries are copied, its
+  // blocks stay where they are and are its homes (KvStore::BeginSteps). Leave gives it back as if a Runner had brought
+  // it to where it is, unless it is to be closed: with `keep` false nothing is copied. Both wait for the device, and
+  // take hold with the next Run.
+  void Sit(int seat, kv::KvStore& kv, SeqId seq, TokenId next);
+  void Leave(int seat, kv::KvStore& kv, SeqId seq, bool keep);
+
+  // Gives one step to the device and returns: the first one call by call, later ones as the recording, where the
+  // backend records. kFailedPrecondition as SeatStore::CountStep, before anything is given.
   Status Run();
   void Wait() { backend_->Synchronize({}); }
   // Of the last step, [seats, vocab] f32 in shared memory. Waits.

@@ -41,6 +41,10 @@ class UsageTest(ProgramTest):
             (r"--kv-direct: expected on or off, found \"maybe\"", (*good, "--kv-direct", "maybe")),
             (r"--kv-device needs --backend cuda", (*good, "--kv-device", "1GiB")),
             (r"--gpu-memory needs --backend cuda", (*good, "--gpu-memory", "1GiB")),
+            (r"--kv-device is memory of decode steps that the device plans, found --decode planned",
+             (*good, "--kv-device", "1GiB", "--decode", "planned")),
+            (r"--record-trace writes what the host plans step by step, found --decode step",
+             (*good, "--record-trace", "x", "--decode", "step")),
         ):
             with self.subTest(args=args):
                 self.fail_with(2, pattern, "generate", *args)
@@ -118,6 +122,15 @@ class TraceTest(ProgramTest):
         self.trace(r"the prompt is empty", [], "t.safetensors")
         self.trace(r"--last asks for 4 positions, .* has 3 tokens", [1, 2, 3], "t.safetensors", "--last", 4)
         self.trace(r"no directory", [1, 2, 3], "none/t.safetensors")
+        args = ("generate", "--model", MODEL, "--prompt", "a", "--record-trace")
+        self.fail_with(1, r"--record-trace .*: there is no directory", *args, self.path("none/t.safetensors"))
+        self.fail_with(1, r"--record-trace .* is a directory", *args, self.tmp)
+        self.fail_with(2, r"--record-trace needs decode steps: --max-tokens of at least 2, found 1", *args, self.path("t.safetensors"),
+                       "--max-tokens", 1)
+        self.assertFalse(os.path.exists(self.path("t.safetensors")))
+        file = self.write("a.txt", "a")
+        self.fail_with(1, r"--record-trace records one answer, found 2 prompts", "generate", "--model", MODEL, "--prompt-file", file,
+                       "--prompt-file", file, "--record-trace", self.path("t.safetensors"))
 
 
 class CheckpointTest(ProgramTest):

@@ -58,12 +58,43 @@ class GenerateTest(ProgramTest):
                               "hit_rate", "blocks_fetched", "bytes_fetched", "recomputed_blocks"}, set(answer["kv"]))
 
     def test_a_batch_answers_each_as_if_alone(self):
+        planned = ("--decode", "planned", "--max-tokens", 6, "--ignore-eos")
         files = [self.write("a.txt", "def f(x):\n"), self.write("b.txt", "import sys\nimport os\n" * 40)]
-        batch = self.answer("--prompt-file", files[0], "--prompt-file", files[1], "--max-tokens", 6, "--ignore-eos")
+        batch = self.answer("--prompt-file", files[0], "--prompt-file", files[1], *planned)
         self.assertEqual([item["prompt"] for item in batch], files)
         for file, item in zip(files, batch):
-            alone = self.answer("--prompt-file", file, "--max-tokens", 6, "--ignore-eos")
+            alone = self.answer("--prompt-file", file, *planned)
             self.assertEqual((item["ids"], item["fingerprint"]), (alone["ids"], alone["fingerprint"]))
+
+    def test_whoever_plans_the_steps_gives_the_same_tokens(self):
+        args = ("--prompt", "import os\nimport sys\n" * 200, "--dtype", "f32", "--max-tokens", 70, "--ignore-eos")
+        planned, step = (self.answer(*args, "--decode", plan) for plan in ("planned", "step"))
+        self.assertEqual(step["ids"], planned["ids"])
+        self.assertEqual(step["kv"]["steps"]["seats"], 1)
+        self.assertNotIn("steps", planned["kv"])
+        quiet = self.succeed("generate", "--model", MODEL, *args, "--decode", "step", "--quiet")
+        self.assertEqual(quiet.stdout, planned["text"] + "\n")
+
+    def test_a_recorded_trace_is_what_each_step_read(self):
+        out = self.path("steps.safetensors")
+        args = ("--prompt", "import os\nimport sys\n" * 300, "--dtype", "f32", "--ignore-eos")
+        self.assertEqual(self.answer(*args, "--max-tokens", 40, "--record-trace", out)["ids"],
+                         self.answer(*args, "--max-tokens", 40, "--decode", "planned")["ids"])
+        answer = self.answer(*args, "--max-tokens", 40)
+        tensors, metadata = read_safetensors(out)
+        self.assertEqual((metadata["attention"], metadata["dtype"], len(tensors)), ("nosa", "f32", 8))
+        first = answer["prompt_tokens"]
+        for name, (shape, selected) in tensors.items():
+            self.assertRegex(name, r"^layer\.[0-7]\.selected$")
+            self.assertEqual(shape[0], 39)  # the first token comes from the prompt
+            self.assertEqual(shape[2], (first + 40 + 63) // 64)
+            for step in range(39):
+                for head in range(shape[1]):
+                    begin = (step * shape[1] + head) * shape[2]
+                    blocks = [i for i in range(shape[2]) if selected[begin + i]]
+                    self.assertEqual(blocks[0], 0)
+                    self.assertEqual(blocks[-1], (first + step) // 64)
+                    self.assertEqual(len(blocks), min(32, blocks[-1] + 1))
 
     def test_a_question_is_the_last_line(self):
         file = self.write("a.txt", "one\ntwo")
@@ -117,7 +148,7 @@ class TierTest(ProgramTest):
         self.kv, self.process = needs["kv"], needs["process"]
 
     def generate(self, *args):
-        return self.answer("--ids", self.ids, "--max-tokens", 8, "--ignore-eos", *args)
+        return self.answer("--ids", self.ids, "--max-tokens", 8, "--ignore-eos", "--decode", "planned", *args)
 
     def test_where_kv_lies_changes_nothing_but_speed(self):
         free = self.generate()
@@ -143,6 +174,15 @@ class TierTest(ProgramTest):
             code, peak = max_rss("generate", "--model", MODEL, "--ids", self.ids, "--max-tokens", 8, "--kv-host", budget)
             self.assertEqual(code, 0)
             self.assertLessEqual(peak, budget + self.process["total_bytes"])
+
+    @unittest.skipIf(SANITIZED, "sanitizers keep memory of their own")
+    def test_steps_stay_within_the_prediction_too(self):
+        steps = ("--decode", "step", "--backend", "cpu")
+        needs = json.loads(self.succeed("inspect", "--model", MODEL, "--context", 3008, "--json", *steps).stdout)["needs"]
+        budget = needs["kv"]["sufficient_host_bytes"]
+        code, peak = max_rss("generate", "--model", MODEL, "--ids", self.ids, "--max-tokens", 8, "--kv-host", budget, *steps)
+        self.assertEqual(code, 0)
+        self.assertLessEqual(peak, budget + needs["process"]["total_bytes"])
 
 
 class TraceTest(ProgramTest):

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "backend/cuda/context.h"
+#include "backend/cuda/device.cuh"
 
 namespace nosa::cuda {
 namespace {
@@ -34,9 +35,15 @@ __global__ void AssignSlots(const ops::AssignSlotsArgs args, const int32_t* posi
   __shared__ int missing_count, repeated, first_copy;
   const int lane = static_cast<int>(blockIdx.x), thread = static_cast<int>(threadIdx.x);
   const int threads = static_cast<int>(blockDim.x);
-  const int32_t pos = positions[lane / lanes.kv_heads];
+  LetNextStart();
+  // What the step before has left is looked up while the selection is made.
+  const int32_t pos = positions[lane / lanes.kv_heads], now = *args.step;
+  int32_t* blocks = lanes.blocks + static_cast<int64_t>(lane) * slots;
+  int32_t* used = lanes.used + static_cast<int64_t>(lane) * slots;
+  const int32_t first_block = thread < slots ? blocks[thread] : -1, first_used = thread < slots ? used[thread] : 0;
+  WaitForPrevious();
   if (pos < 0) return;
-  const int32_t now = *args.step, own = pos / args.frame.block_size;
+  const int own = pos / args.frame.block_size;
   const int count = args.selection.counts[lane];
   int32_t* arrivals = args.arrivals + static_cast<int64_t>(lane) * width;
   if (slots == 0) {
@@ -57,14 +64,13 @@ __global__ void AssignSlots(const ops::AssignSlotsArgs args, const int32_t* posi
 
   // Which slots hold what is selected. The others get an age: -1 for empty, else the step that used them last; taken
   // ones are the youngest there can be.
-  int32_t* blocks = lanes.blocks + static_cast<int64_t>(lane) * slots;
-  int32_t* used = lanes.used + static_cast<int64_t>(lane) * slots;
   for (int slot = thread; slot < slots; slot += threads) {
-    const int32_t block = blocks[slot];
+    const int32_t block = slot == thread ? first_block : blocks[slot];
+    const int32_t last = slot == thread ? first_used : used[slot];
     const int i = block < 0 ? -1 : Find(ids, count, block);
-    age[slot] = block < 0 ? -1 : used[slot];
+    age[slot] = block < 0 ? -1 : last;
     if (i < 0) continue;
-    if (args.counters != nullptr && used[slot] == now - 1) atomicAdd(&repeated, 1);
+    if (args.counters != nullptr && last == now - 1) atomicAdd(&repeated, 1);
     slot_of[i] = slot;
     used[slot] = now;
     age[slot] = INT32_MAX;
@@ -138,9 +144,8 @@ void assign_slots(ops::Backend& backend, ops::Stream stream, const ops::AssignSl
   // Ages are read four at a time, so there are three more than slots.
   const size_t shared = (4 * static_cast<size_t>(args.selection.width) + static_cast<size_t>(args.lanes.slots) + 3) * 4;
   AllowShared(reinterpret_cast<const void*>(&AssignSlots), shared);
-  AssignSlots<<<static_cast<unsigned>(lanes), static_cast<unsigned>(threads), shared, context.stream(stream)>>>(
-      args, context.Stage(args.positions, stream));
-  NOSA_CUDA_LAUNCHED();
+  Launch(&AssignSlots, dim3(static_cast<unsigned>(lanes)), dim3(static_cast<unsigned>(threads)), shared,
+         context.stream(stream), args, context.Stage(args.positions, stream));
 }
 
 }  // namespace nosa::cuda

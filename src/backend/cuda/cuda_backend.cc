@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <array>
 #include <functional>
+#include <iterator>
+#include <map>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -204,6 +206,7 @@ class CudaBackend final : public ops::Backend, public Context {
   BatchedProduct& batched_product() override { return batched_product_; }
 
   const DeviceMemory& memory() const { return memory_; }
+  void ReleasePinned(void* data, size_t bytes);
   void Charge(uint64_t bytes) {
     memory_.used_bytes += bytes;
     memory_.peak_bytes = std::max(memory_.peak_bytes, memory_.used_bytes);
@@ -241,6 +244,18 @@ class CudaBackend final : public ops::Backend, public Context {
   const void* StageLarge(const void* data, size_t bytes, Lane& lane);
   bool Fits(uint64_t bytes) const { return bytes <= memory_.limit_bytes - memory_.used_bytes; }
   Result<Buffer> AllocatePinned(size_t bytes);
+  cudaError_t Pin(void* data, size_t bytes) const {
+    if (options_.pinned_limit_bytes != 0 && pinned_bytes_ + bytes > options_.pinned_limit_bytes)
+      return cudaErrorMemoryAllocation;
+    return cudaHostRegister(data, bytes, cudaHostRegisterDefault);
+  }
+  // Memory of AllocatePinned that is not pinned, but that the device reads all the same.
+  bool IsPageable(const void* data) const {
+    const auto after = pageable_.upper_bound(static_cast<const std::byte*>(data));
+    if (after == pageable_.begin()) return false;
+    const auto& [begin, bytes] = *std::prev(after);
+    return static_cast<const std::byte*>(data) < begin + bytes;
+  }
 
   CudaOptions options_;
   cudaDeviceProp properties_ = {};
@@ -250,6 +265,8 @@ class CudaBackend final : public ops::Backend, public Context {
   std::vector<cudaEvent_t> events_;  // a ring: an Event is meant to be used soon
   uint64_t next_event_ = 0;
   DeviceMemory memory_;
+  uint64_t pinned_bytes_ = 0;
+  std::map<const std::byte*, size_t> pageable_;
   bool recording_ = false;
   int graphs_ = 0;  // that exist: they hold addresses of the scratch memory of their time, which is kept for them
   std::vector<std::pair<void*, size_t>> old_scratch_;
@@ -299,10 +316,16 @@ void FreeDevice(void* data, size_t bytes, void* context) {
   static_cast<CudaBackend*>(context)->Release(bytes);
 }
 
-void FreePinned(void* data, size_t bytes, void*) {
+void FreePinned(void* data, size_t bytes, void* context) {
   NOSA_CUDA_CHECK(cudaDeviceSynchronize());  // unlike cudaFree, unpinning does not wait for who still reads
-  NOSA_CUDA_CHECK(cudaHostUnregister(data));
+  static_cast<CudaBackend*>(context)->ReleasePinned(data, bytes);
   munmap(data, bytes);
+}
+
+void CudaBackend::ReleasePinned(void* data, size_t bytes) {
+  if (pageable_.erase(static_cast<const std::byte*>(data)) > 0) return;
+  NOSA_CUDA_CHECK(cudaHostUnregister(data));
+  pinned_bytes_ -= bytes;
 }
 
 Result<Buffer> CudaBackend::Allocate(size_t bytes, MemoryKind kind) {
@@ -345,13 +368,29 @@ Result<Buffer> CudaBackend::AllocatePinned(size_t bytes) {
   for (size_t i = 1; i < threads; ++i) workers.emplace_back(touch, i);
   touch(0);
   for (std::thread& worker : workers) worker.join();
-  const cudaError_t error = cudaHostRegister(data, size, cudaHostRegisterDefault);
-  if (error != cudaSuccess) {
-    cudaGetLastError();
-    munmap(data, size);
-    return ResourceExhausted("{} of memory cannot be pinned: {}", FormatByteSize(size), cudaGetErrorString(error));
+  const cudaError_t error = Pin(data, size);
+  if (error == cudaSuccess) {
+    pinned_bytes_ += size;
+    return Buffer(data, size, MemoryKind::kPinned, FreePinned, this);
   }
-  return Buffer(data, size, MemoryKind::kPinned, FreePinned);
+  cudaGetLastError();  // so that the next check does not find it
+  int reads_pageable = 0;
+  NOSA_CUDA_CHECK(cudaDeviceGetAttribute(&reads_pageable, cudaDevAttrPageableMemoryAccess, options_.device));
+  if (reads_pageable != 0) {
+    if (pageable_.empty()) {
+      LogWarn(
+          "{} of memory could be pinned, {} more could not ({}): the GPU reads the rest page by page, which is several "
+          "times slower",
+          FormatByteSize(pinned_bytes_), FormatByteSize(size), cudaGetErrorString(error));
+    }
+    pageable_[static_cast<const std::byte*>(data)] = size;
+    return Buffer(data, size, MemoryKind::kPinned, FreePinned, this);
+  }
+  munmap(data, size);
+  return ResourceExhausted(
+      "{} of memory could be pinned, {} more could not ({}), and this GPU reads no other memory: keep less KV in RAM, "
+      "or raise the limit on locked memory (ulimit -l)",
+      FormatByteSize(pinned_bytes_), FormatByteSize(size), cudaGetErrorString(error));
 }
 
 ops::Event CudaBackend::Record(ops::Stream stream) {
@@ -404,6 +443,7 @@ void CudaBackend::FreeOldScratch() {
 }
 
 const void* CudaBackend::StageBytes(const void* data, size_t bytes, ops::Stream stream) {
+  if (!pageable_.empty() && IsPageable(data)) return data;
   cudaPointerAttributes attributes = {};
   NOSA_CUDA_CHECK(cudaPointerGetAttributes(&attributes, data));
   if (attributes.type == cudaMemoryTypeDevice || attributes.type == cudaMemoryTypeHost) {

@@ -15,6 +15,8 @@ struct CudaOptions {
   // Hard bound of everything this backend takes of the device's memory, the driver's own part of the process
   // included; 0: what the device has.
   uint64_t memory_limit_bytes = 0;
+  // Most host memory to pin, for tests of what happens where the system allows no more; 0: no bound.
+  uint64_t pinned_limit_bytes = 0;
   // Every op waits until it is done: errors show where they were made. For tests and debugging.
   bool blocking = false;
 };

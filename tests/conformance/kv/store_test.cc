@@ -85,6 +85,54 @@ TEST_F(StoreTest, TruncateAnywhereAndGoOn) {
   }
 }
 
+// A device writes tokens to their homes, from any length on and to any: afterwards the sequence is what appends would
+// have made it, its neighbours are as they were, and nothing was taken that it had not been admitted for.
+TEST_F(StoreTest, StepsOfADeviceAreAppends) {
+  for (const int before : {0, 1, 3, 4, 8, 9, 16}) {
+    for (const int steps : {0, 1, 3, 4, 5, 21, 24}) {
+      SCOPED_TRACE(testing::Message() << steps << " steps from " << before);
+      const std::vector<SequenceNeeds> needs = {{52, 0}, {52, 0}};
+      const auto store = Make(Smallest(needs, false), nullptr);
+      KnownSequence other = {store->Open(needs[1]).value(), {}}, sequence = {store->Open(needs[0]).value(), {}};
+      ASSERT_TRUE(Append(*store, &other, 7, 2).ok());
+      ASSERT_TRUE(Append(*store, &sequence, before, 5).ok());
+      store->BeginSteps(sequence.seq);
+      ASSERT_TRUE(Append(*store, &other, 6, 3).ok());
+      for (int i = 0; i < steps; ++i) {
+        const int pos = sequence.length();
+        for (int lane = 0; lane < store->layout().lanes(); ++lane) {
+          std::byte* home = store->Home(sequence.seq, lane, store->layout().BlockOf(pos));
+          const ops::KvRow row = store->layout().Row(home, pos % 4);
+          for (int at = 0; at < 3; ++at) static_cast<float*>(row.k)[at] = ValueAt(8, lane, pos, at);
+          for (int at = 0; at < 2; ++at) static_cast<float*>(row.v)[at] = ValueAt(8, lane, pos, 3 + at);
+          *row.s = ValueAt(8, lane, pos, 5);
+        }
+        sequence.salts.push_back(8);
+        store->CountSteps(sequence.seq, 1);
+        EXPECT_EQ(store->length(sequence.seq), sequence.length());
+        EXPECT_EQ(store->sealed_blocks(sequence.seq), sequence.length() / 4);
+      }
+      store->EndSteps(sequence.seq);
+      const auto check = [&] {
+        ExpectOpenBlocks(*store, sequence);
+        ExpectOpenBlocks(*store, other);
+        EXPECT_TRUE(FetchAndCheck(*store, AllWants(*store, {&sequence, &other}), BlockFetch::Order::kAny).ok());
+      };
+      check();
+      ASSERT_TRUE(Append(*store, &sequence, 9, 6).ok());
+      check();
+      ASSERT_TRUE(store->Truncate(sequence.seq, before + 1).ok());
+      sequence.salts.resize(static_cast<size_t>(before) + 1);
+      check();
+      // Closed in the middle of its steps, it gives everything back.
+      store->BeginSteps(sequence.seq);
+      store->Close(sequence.seq);
+      store->Close(other.seq);
+      EXPECT_EQ(store->host_used_bytes(), Make(kNoLimit, nullptr)->host_used_bytes());
+    }
+  }
+}
+
 TEST_F(StoreTest, AdmitsAtTheSmallestBudgetAndRefusesOneByteBelow) {
   for (const bool cold : {false, true}) {
     const std::vector<SequenceNeeds> needs = {{50, 640}, {7, 64}};
