@@ -227,7 +227,8 @@ void AddStepFlags(Command& command, StepBenchFlags* flags) {
   command.Number("--locality", &flags->locality,
                  "GPU: selections are made up so that this share stays from step to step; 0: the model's own");
   command.Number("--infllm2-locality", &flags->infllm2_locality, "GPU: the same for mode infllm2; 0: as --locality");
-  command.Text("--trace", &flags->trace, "GPU: selections as `nosa trace` recorded them, instead of made-up ones", "FILE");
+  command.Text("--trace", &flags->trace, "GPU: selections as `nosa trace` recorded them, instead of made-up ones",
+               "FILE");
   command.Choice("--reuse", &flags->reuse, {"uniform", "stack"},
                  "GPU: made-up blocks come from anywhere, or come back as nosa-21m's do");
 }

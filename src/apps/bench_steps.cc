@@ -110,7 +110,8 @@ class Pool {
     const auto shift = [&](size_t i) { return (before + i) * 4096 % piece; };
     if (chunk.kind() == MemoryKind::kDevice) {
       for (size_t i = 0; i < pieces; ++i) {
-        backend.Copy(chunk.data() + i * piece, pattern.data() + shift(i), std::min(piece, chunk.size() - i * piece), {});
+        backend.Copy(chunk.data() + i * piece, pattern.data() + shift(i), std::min(piece, chunk.size() - i * piece),
+                     {});
       }
       backend.Synchronize({});
       return;
@@ -280,8 +281,7 @@ Status StepBench::MakeTraceFor(const Mode& mode, int context, int batch) {
 
 Status StepBench::TakeTrace(int context, int batch) {
   const attention::AttentionConfig& config = model_.attention_config();
-  NOSA_ASSIGN_OR_RETURN(const RecordedTrace trace,
-                        ReadTrace(flags_.trace, config.init_blocks, config.local_blocks));
+  NOSA_ASSIGN_OR_RETURN(const RecordedTrace trace, ReadTrace(flags_.trace, config.init_blocks, config.local_blocks));
   const int forced = config.init_blocks + config.local_blocks + 1, steps = flags_.tokens + kWarmUp + kChunk + batch + 8;
   if (trace.steps < steps) {
     return InvalidArgument("{} steps are needed (a batch of {} starts one step apart), {} has {}", steps, batch,
@@ -307,7 +307,8 @@ Status StepBench::Take(model::DecodeStep& step, const Pool& pool, int context, i
   const kv::BlockLayout layout = model_.block_layout();
   const int blocks = layout.Blocks(context), lanes = layout.lanes();
   const int last = context - flags_.tokens - kWarmUp - kChunk - 1;
-  if (last < 2 * layout.block_size) return InvalidArgument("a context of {} has no room for {} timed tokens", context, flags_.tokens);
+  if (last < 2 * layout.block_size)
+    return InvalidArgument("a context of {} has no room for {} timed tokens", context, flags_.tokens);
   uint64_t frame = 0;
   for (int seat = 0; seat < batch; ++seat) {
     for (int block = 0; block < blocks; ++block) {
@@ -358,8 +359,9 @@ Result<StepRow> StepBench::MeasureRow(const Mode& mode, int context, int batch, 
   const double frame = static_cast<double>(kv::FrameOf(layout).bytes);
   std::optional<Pool> device_pool;
   if (!mode.offload) {
-    NOSA_ASSIGN_OR_RETURN(device_pool, Pool::Create(backend_, backend_.compute_memory(), PageBytes(context, batch),
-                                                    kv::FrameOf(layout).bytes, pattern_, {.what = "", .enabled = false}));
+    NOSA_ASSIGN_OR_RETURN(device_pool,
+                          Pool::Create(backend_, backend_.compute_memory(), PageBytes(context, batch),
+                                       kv::FrameOf(layout).bytes, pattern_, {.what = "", .enabled = false}));
   }
   const Pool& pool = mode.offload ? *host_pool_ : *device_pool;
   const auto make = [&](StepSchedule schedule) -> Result<std::unique_ptr<model::DecodeStep>> {
@@ -385,11 +387,13 @@ Result<StepRow> StepBench::MeasureRow(const Mode& mode, int context, int batch, 
     row.measured_locality = all == 0 ? 0 : static_cast<double>(last.repeated - first.repeated) / all;
     row.missing_per_lane = missing / flags_.tokens / batch / layout.lanes();
     row.pcie_bytes = missing / flags_.tokens * frame;
-    row.device_bytes = before - backend_.Available(backend_.compute_memory()) + (device_pool ? device_pool->bytes() : 0);
+    row.device_bytes =
+        before - backend_.Available(backend_.compute_memory()) + (device_pool ? device_pool->bytes() : 0);
     row.host_bytes = mode.offload ? PageBytes(context, batch) : 0;
     const ConstTensorView logits = step->ReadLogits();
     row.fingerprint = Hash64({logits.bytes(), static_cast<size_t>(logits.shape().elements()) * sizeof(float)});
-    // What has to be read of device memory: weights, selected blocks, the summaries that are scored; and misses written.
+    // What has to be read of device memory: weights, selected blocks, the summaries that are scored; and misses
+    // written.
     const double windows = static_cast<double>(model_.attention_config().WindowsOf(context));
     const double width = std::min(step->attention().width(), layout.Blocks(context));
     double lane = width * frame;
@@ -410,25 +414,26 @@ Result<StepRow> StepBench::MeasureRow(const Mode& mode, int context, int batch, 
 
 void StepBench::Add(const StepRow& row) {
   const double seconds = row.step_ms.median / 1e3, share = row.roofline_ms / row.step_ms.median;
-  io::OrderedJson json = {{"mode", row.mode->name},
-                          {"attention", row.attention},
-                          {"context", row.context},
-                          {"batch", row.batch},
-                          {"slack", row.slack},
-                          {"slots", row.slots},
-                          {"locality", row.locality},
-                          {"trace", row.trace},
-                          {"step_ms", {{"median", row.step_ms.median}, {"min", row.step_ms.low}, {"max", row.step_ms.high}}},
-                          {"tokens_per_s", row.tokens_per_s()},
-                          {"hit_rate", row.hit_rate},
-                          {"measured_locality", row.measured_locality},
-                          {"missing_per_lane", row.missing_per_lane},
-                          {"pcie_bytes_per_step", row.pcie_bytes},
-                          {"hbm_bytes_per_step", row.memory_bytes},
-                          {"pcie_gb_s", row.pcie_bytes / seconds / 1e9},
-                          {"hbm_gb_s", row.memory_bytes / seconds / 1e9},
-                          {"roofline_ms", row.roofline_ms},
-                          {"roofline_share", share}};
+  io::OrderedJson json = {
+      {"mode", row.mode->name},
+      {"attention", row.attention},
+      {"context", row.context},
+      {"batch", row.batch},
+      {"slack", row.slack},
+      {"slots", row.slots},
+      {"locality", row.locality},
+      {"trace", row.trace},
+      {"step_ms", {{"median", row.step_ms.median}, {"min", row.step_ms.low}, {"max", row.step_ms.high}}},
+      {"tokens_per_s", row.tokens_per_s()},
+      {"hit_rate", row.hit_rate},
+      {"measured_locality", row.measured_locality},
+      {"missing_per_lane", row.missing_per_lane},
+      {"pcie_bytes_per_step", row.pcie_bytes},
+      {"hbm_bytes_per_step", row.memory_bytes},
+      {"pcie_gb_s", row.pcie_bytes / seconds / 1e9},
+      {"hbm_gb_s", row.memory_bytes / seconds / 1e9},
+      {"roofline_ms", row.roofline_ms},
+      {"roofline_share", share}};
   if (row.mode->offload) {
     json["step_ms_without_transfers"] = row.dry_ms;
     json["transfer_ms_alone"] = row.transfer_ms;

@@ -11,9 +11,9 @@
 namespace nosa::apps {
 
 struct StepBenchFlags {
-  std::vector<int> contexts, batches;    // 0: the largest batch that fits
-  std::vector<std::string> modes;        // StepModeNames()
-  std::vector<double> slacks = {1.0};    // slots per lane, in units of the selection
+  std::vector<int> contexts, batches;  // 0: the largest batch that fits
+  std::vector<std::string> modes;      // StepModeNames()
+  std::vector<double> slacks = {1.0};  // slots per lane, in units of the selection
   int tokens = 64;
   double locality = 0;          // 0: the model's own selection; else made up
   double infllm2_locality = 0;  // the same for mode infllm2

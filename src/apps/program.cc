@@ -37,7 +37,8 @@ std::string Prefix(const CLI::App& program) {
 void ExplainUsage(const CLI::App& program, const CLI::ParseError& error) {
   const CLI::App& command = Deepest(program);
   std::vector<std::string> known;
-  for (const CLI::App* app : command.get_subcommands([](const CLI::App*) { return true; })) known.push_back(app->get_name());
+  for (const CLI::App* app : command.get_subcommands([](const CLI::App*) { return true; }))
+    known.push_back(app->get_name());
   if (known.empty()) return PrintError(Prefix(program), std::string(error.what()) + " (see --help)");
   const std::vector<std::string> rest = command.remaining();
   if (rest.empty()) {
@@ -46,7 +47,8 @@ void ExplainUsage(const CLI::App& program, const CLI::ParseError& error) {
     return;
   }
   const std::string_view kind = rest[0].starts_with('-') ? "option" : "command";
-  PrintError(Prefix(program), fmt::format("unknown {} \"{}\"; commands: {} (see --help)", kind, rest[0], fmt::join(known, ", ")));
+  PrintError(Prefix(program),
+             fmt::format("unknown {} \"{}\"; commands: {} (see --help)", kind, rest[0], fmt::join(known, ", ")));
 }
 
 void Describe(CLI::App* program, std::vector<Command>* leaves) {

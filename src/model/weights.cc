@@ -102,7 +102,8 @@ class KeepingSource : public WeightSource {
 
   Status Reserve(uint64_t bytes) override { return device_.Reserve(bytes); }
   Result<ConstTensorView> Put(std::string_view name, ConstTensorView tensor) override {
-    const ConstBytes data = {tensor.bytes(), static_cast<size_t>(tensor.shape().elements()) * DTypeBytes(tensor.dtype())};
+    const ConstBytes data = {tensor.bytes(),
+                             static_cast<size_t>(tensor.shape().elements()) * DTypeBytes(tensor.dtype())};
     if (device_.used()) {
       NOSA_ASSIGN_OR_RETURN(const Buffer* const kept, device_.Upload(name, data));
       return ConstTensorView(kept->View(tensor.dtype(), tensor.shape()));

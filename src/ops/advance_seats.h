@@ -9,7 +9,7 @@ namespace nosa::ops {
 struct AdvanceSeatsArgs {
   int32_t* positions = nullptr;  // [seats]
   int seats = 0;
-  int32_t* step = nullptr;        // [1]
+  int32_t* step = nullptr;  // [1]
 };
 
 }  // namespace nosa::ops

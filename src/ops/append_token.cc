@@ -12,9 +12,9 @@ void Check(const AppendTokenArgs& args) {
   CheckView(args.k, "append_token: k", DType::kF32, {seats, heads, args.frame.k_dim});
   CheckView(args.v, "append_token: v", DType::kF32, {seats, heads, args.frame.v_dim});
   if (!args.s.empty()) CheckView(args.s, "append_token: s", DType::kF32, {seats, heads});
-  NOSA_CHECK(args.positions.size() == static_cast<size_t>(seats) &&
-                 args.states.size() == static_cast<size_t>(seats * heads),
-             "append_token: {} seats with {} positions and {} states", seats, args.positions.size(), args.states.size());
+  NOSA_CHECK(
+      args.positions.size() == static_cast<size_t>(seats) && args.states.size() == static_cast<size_t>(seats * heads),
+      "append_token: {} seats with {} positions and {} states", seats, args.positions.size(), args.states.size());
   NOSA_CHECK(args.kernel_stride > 0 && args.kernel_size > 0 && args.kernel_size % args.kernel_stride == 0,
              "append_token: expected a window that is a multiple of its stride {}, found {}", args.kernel_stride,
              args.kernel_size);

@@ -8,6 +8,8 @@ void Check(const CopyBlocksArgs& args) {
              "copy_blocks: a list of up to {} copies has no memory", args.most);
 }
 
-OpCost Cost(const CopyBlocksArgs& args) { return {.bytes = 2.0 * args.most * static_cast<double>(args.bytes), .flops = 0}; }
+OpCost Cost(const CopyBlocksArgs& args) {
+  return {.bytes = 2.0 * args.most * static_cast<double>(args.bytes), .flops = 0};
+}
 
 }  // namespace nosa::ops

@@ -23,7 +23,8 @@ struct BlockFrame {
 
 // The device slots of one layer. Lane (r, g) is KV head g of seat r. Slots 0 .. S - 1 are a cache of sealed blocks;
 // slot S holds the tail: the block that still grows. What is written to the tail is written through to its page, so a
-// block that is full needs no more work to leave the device. S = 0: nothing is cached, blocks are read from their pages.
+// block that is full needs no more work to leave the device. S = 0: nothing is cached, blocks are read from their
+// pages.
 struct SlotLanes {
   std::byte* frames = nullptr;  // [R, G, S + 1, frame.bytes]
   int32_t* blocks = nullptr;    // [R, G, S] block in each slot; -1: none

@@ -73,8 +73,9 @@ struct Shape {
   friend std::ostream& operator<<(std::ostream& out, const Shape& shape) { return out << shape.name; }
 };
 
-const Shape kShapes[] = {
-    {"OneKvHead", [] { return OneKvHead(true); }, 601}, {"ThreeHeadsEach", ThreeHeadsEach, 695}, {"LongWindows", LongWindows, 403}};
+const Shape kShapes[] = {{"OneKvHead", [] { return OneKvHead(true); }, 601},
+                         {"ThreeHeadsEach", ThreeHeadsEach, 695},
+                         {"LongWindows", LongWindows, 403}};
 
 std::vector<TokenId> Prompt(int tokens, int vocab) {
   const Philox rng(23, static_cast<uint64_t>(tokens));

@@ -9,9 +9,7 @@ class FullSelector final : public BlockSelector {
   explicit FullSelector(const AttentionConfig& config) : config_(config) {}
   std::string_view name() const override { return "full"; }
   SelectorTraits traits() const override { return {}; }
-  std::optional<ops::SelectionRule> rule() const override {
-    return ops::SelectionRule{.every_block = true};
-  }
+  std::optional<ops::SelectionRule> rule() const override { return ops::SelectionRule{.every_block = true}; }
 
   void Select(const SelectInput& input, Selection* selection) const override {
     for (int r = 0; r < selection->rows(); ++r) {

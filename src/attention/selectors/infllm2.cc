@@ -10,7 +10,8 @@ class InfLlm2Selector final : public BlockSelector {
   std::string_view name() const override { return "infllm2"; }
   SelectorTraits traits() const override { return {}; }
   std::optional<ops::SelectionRule> rule() const override {
-    return ops::SelectionRule{.init_blocks = config_.init_blocks, .local_blocks = config_.local_blocks, .query_blocks = config_.topk};
+    return ops::SelectionRule{
+        .init_blocks = config_.init_blocks, .local_blocks = config_.local_blocks, .query_blocks = config_.topk};
   }
 
   void Select(const SelectInput& input, Selection* selection) const override {

@@ -10,8 +10,10 @@ class NosaSelector final : public BlockSelector {
   std::string_view name() const override { return "nosa"; }
   SelectorTraits traits() const override { return {.needs_importance = true, .bias = true}; }
   std::optional<ops::SelectionRule> rule() const override {
-    return ops::SelectionRule{.init_blocks = config_.init_blocks, .local_blocks = config_.local_blocks,
-                              .query_blocks = config_.query_blocks(), .topk = config_.topk};
+    return ops::SelectionRule{.init_blocks = config_.init_blocks,
+                              .local_blocks = config_.local_blocks,
+                              .query_blocks = config_.query_blocks(),
+                              .topk = config_.topk};
   }
 
   void Select(const SelectInput& input, Selection* selection) const override {

@@ -45,8 +45,8 @@ class Context {
   // unrecorded, run of the same calls has grown it.
   virtual void* Scratch(size_t bytes, ops::Stream stream) = 0;
 
-  // At least `count` numbers that are 0, by which the CTAs of a kernel find each other; as Scratch, but who changes them
-  // makes them 0 again before its kernel ends.
+  // At least `count` numbers that are 0, by which the CTAs of a kernel find each other; as Scratch, but who changes
+  // them makes them 0 again before its kernel ends.
   virtual int32_t* Counters(size_t count, ops::Stream stream) = 0;
 
   virtual cublasLtHandle_t cublas() = 0;

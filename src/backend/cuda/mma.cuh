@@ -55,18 +55,6 @@ __device__ __forceinline__ void CopyAsync4(uint32_t to, const void* from, bool v
                "r"(valid ? 4 : 0)
                : "memory");
 }
-// A policy for what is read once: the first to leave the second cache.
-__device__ __forceinline__ uint64_t ReadOnce() {
-  uint64_t policy;
-  asm("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));
-  return policy;
-}
-// 16 bytes by such a policy.
-__device__ __forceinline__ void CopyAsync16Once(uint32_t to, const void* from, uint64_t policy) {
-  asm volatile("cp.async.cg.shared.global.L2::cache_hint [%0], [%1], 16, %2;\n" ::"r"(to),
-               "l"(__cvta_generic_to_global(from)), "l"(policy)
-               : "memory");
-}
 // Ends a batch of this thread's copies.
 __device__ __forceinline__ void CommitCopies() { asm volatile("cp.async.commit_group;\n" ::: "memory"); }
 // Waits for this thread's batches but the last `kBut`.

@@ -128,11 +128,15 @@ void seat_attention(ops::Backend& backend, ops::Stream stream, const ops::SeatAt
   PlaceCounters(context.Counters(SeatCounters(lanes, args.selection.width), stream), &p);
   const cudaStream_t queue = context.stream(stream);
   if (LaunchSeatMma(p, context.multiprocessors(), queue)) return;
-  const unsigned ctas = static_cast<unsigned>(
-      std::min<int64_t>(states + (p.copies == nullptr ? 0 : p.fetchers), context.multiprocessors() * kCtas));
   // The compiler reads weights four at a time, so there is room for three more than are used.
   const size_t shared = static_cast<size_t>(frame.block_size + frame.v_dim + 3) * sizeof(float);
-  DispatchFloat(frame.dtype, [&]<typename T>() { PlainAttention<T><<<ctas, kThreads, shared, queue>>>(p); });
+  DispatchFloat(frame.dtype, [&]<typename T>() {
+    int room = 0;  // for CTAs on a multiprocessor: all must be there at once
+    NOSA_CUDA_CHECK(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&room, PlainAttention<T>, kThreads, shared));
+    const int64_t ctas = std::min<int64_t>(states + (p.copies == nullptr ? 0 : p.fetchers),
+                                           int64_t{std::max(room, 1)} * context.multiprocessors());
+    PlainAttention<T><<<static_cast<unsigned>(ctas), kThreads, shared, queue>>>(p);
+  });
   NOSA_CUDA_LAUNCHED();
 }
 

@@ -25,10 +25,9 @@ struct SelectionPlan {
   float scale;
   // Per lane: windows and pieces that there is room for.
   int most_windows = 0, most_pieces = 0;
-  float* weights = nullptr;                     // [lanes, group, most_windows]: exp(logit - maximum of the piece)
-  float2* pieces = nullptr;                     // [lanes, most_pieces, group]: maximum, sum of exp(logit - maximum)
-  float* scores = nullptr;                      // [lanes, most_windows]: the sum over the heads of the softmax
-  int32_t *arrived = nullptr, *left = nullptr;  // [lanes] pieces, 0 before and after
+  float* weights = nullptr;  // [lanes, group, most_windows]: exp(logit - maximum of the piece)
+  float2* pieces = nullptr;  // [lanes, most_pieces, group]: maximum, sum of exp(logit - maximum)
+  uint32_t* keys = nullptr;  // [lanes, 2, max_blocks]: by Q and by E, where a kernel of their own makes them
 
   __host__ __device__ int lanes() const { return seats * kv_heads; }
   __device__ int WindowsAt(int32_t pos) const {
@@ -50,7 +49,7 @@ struct SelectionPlan {
   }
 };
 
-// Fills plan.scores for the windows of every lane.
-void ScoreSeatWindows(Context& context, cudaStream_t stream, const SelectionPlan& plan, DType summary_dtype);
+// Fills plan.weights and plan.pieces for the windows of every lane.
+void WeighSeatWindows(Context& context, cudaStream_t stream, const SelectionPlan& plan, DType summary_dtype);
 
 }  // namespace nosa::cuda

@@ -2,13 +2,15 @@
 // For .cu files of this room only.
 //
 // One kernel does all of it. Its CTAs take numbers as they start: the first `fetchers` of them fetch, piece by piece,
-// and count the pieces of every block; all others, and these when no piece is left, take splits by number: first every
-// lane's first split, then every lane's second one, and so on, a lane's splits with blocks that are on their way coming
-// last. Those wait for the count of each block they read. When no split is left, the heads are shared out among the
-// warps of all CTAs; each waits for the splits of its lane to be counted, and merges them in their order.
+// and count the pieces of every block; all others have splits, each every so many: first every lane's first split, then
+// every lane's second one, and so on, a lane's splits with blocks that are on their way coming last. Those wait for the
+// count of each block they read. When it has no split left, a CTA's warps take heads; each waits for the splits of its
+// lane to be counted, and merges them in their order.
 //
-// Pieces and splits belong to nobody before they are taken, so whoever waits, waits for a CTA that runs: for a split,
-// which waits for pieces only, or for a piece, which waits for nothing. Whatever CTAs the device starts, it ends.
+// A piece waits for nothing, and the CTAs that fetch are the first that run. There are no more CTAs than the device has
+// room for at once, so all of them run when what it has begun before is done: who waits for a split waits for a CTA
+// that comes. Shares are even, which a CTA that takes splits when it has room for them would not leave them: the first
+// to start would take several while others still start.
 //
 // Counters are 0 at the start, and made so again by the CTA that leaves last.
 #pragma once
@@ -36,12 +38,11 @@ struct SeatParams {
   void* out;
   DType out_dtype;
   int64_t out_stride;
-  int fetchers = 0;                 // CTAs at most
-  int pieces = 0, piece_words = 0;  // of a block, 16-byte words
-  // CTAs that have started (and splits taken, when nobody fetches), pieces taken, splits taken, CTAs that have left.
-  int32_t *started = nullptr, *fetched = nullptr, *next = nullptr, *left = nullptr;
-  int32_t* done = nullptr;     // [lanes] splits computed
-  int32_t* arrived = nullptr;  // [copies] pieces
+  int fetchers = 0;                                                 // CTAs at most
+  int pieces = 0, piece_words = 0;                                  // of a block, 16-byte words
+  int32_t *started = nullptr, *fetched = nullptr, *left = nullptr;  // CTAs, pieces, CTAs
+  int32_t* done = nullptr;                                          // [lanes] splits computed
+  int32_t* arrived = nullptr;                                       // [copies] pieces
 };
 
 // Of the loads from host memory that a thread of a fetching CTA has on their way; docs/performance.md says how many
@@ -50,14 +51,13 @@ inline constexpr int kFetchWords = 17;
 
 // Counters that seat_attention needs, and their places.
 inline size_t SeatCounters(int lanes, int width) {
-  return 4 + static_cast<size_t>(lanes) * (1 + static_cast<size_t>(width));
+  return 3 + static_cast<size_t>(lanes) * (1 + static_cast<size_t>(width));
 }
 inline void PlaceCounters(int32_t* counters, SeatParams* p) {
   p->started = counters;
   p->fetched = counters + 1;
-  p->next = counters + 2;
-  p->left = counters + 3;
-  p->done = counters + 4;
+  p->left = counters + 2;
+  p->done = counters + 3;
   p->arrived = p->done + p->lanes;
 }
 
@@ -74,6 +74,10 @@ struct SeatRole {
   int number;    // of this CTA
 
   __device__ bool fetches() const { return number < fetchers; }
+  // CTAs that have splits: those that do not fetch, or the only one there is. This one's place among them; negative: it
+  // has none.
+  __device__ int workers() const { return max(1, static_cast<int>(gridDim.x) - fetchers); }
+  __device__ int worker() const { return number - (static_cast<int>(gridDim.x) - workers()); }
 };
 
 __device__ inline SeatRole TakeRole(const SeatParams& p) {
@@ -133,9 +137,8 @@ __device__ inline int SelectedOf(const SeatParams& p, int lane) {
   return p.positions[lane / p.kv_heads] < 0 ? 0 : count;
 }
 
-// Takes splits one after another. For one whole warp of a CTA. What has to be known is loaded side by side, before any
-// of it is looked at, and the number of the next split while this one is found out: splits cannot be computed faster
-// than they are found.
+// A CTA's splits one after another. For one whole warp of it. What has to be known is loaded side by side, before any
+// of it is looked at: splits cannot be computed faster than they are found.
 class SeatWork {
  public:
   // Block `thread of the warp` of a split; arrival as SeatAttentionArgs::arrivals.
@@ -150,18 +153,14 @@ class SeatWork {
         role_(role),
         self_(static_cast<int>(threadIdx.x) % kWarpSize),
         end_(p.lanes * p.splits),
-        taken_(role.fetchers == 0 ? p.started : p.next),
-        fresh_(role.fetchers != 0),
-        ticket_(role.number) {}
+        next_(role.worker()) {}
 
   // `own` means nothing beyond the split's blocks.
   __device__ SeatItem Next(Block* own) {
     for (;;) {
-      if (fresh_) ticket_ = Take();
-      fresh_ = false;
-      const int ticket = __shfl_sync(kAllLanes, ticket_, 0);
-      if (ticket >= end_) return {-1, 0, 0, 0};
-      ticket_ = Take();
+      const int ticket = next_;
+      if (ticket < 0 || ticket >= end_) return {-1, 0, 0, 0};
+      next_ += role_.workers();
       const int lane = ticket % p_.lanes, rank = ticket / p_.lanes;
       const int32_t pos = p_.positions[lane / p_.kv_heads];
       const int selected = p_.selection.counts[lane];
@@ -198,9 +197,6 @@ class SeatWork {
     const int64_t at = Entry(lane, split * ops::kSplitBlocks + self_);
     return {p_.addresses[at], p_.selection.ids[at], role_.copies == 0 ? 0 : p_.arrivals[at]};
   }
-  // Of the warp's first thread.
-  __device__ int Take() const { return self_ == 0 ? atomicAdd(taken_, 1) : 0; }
-
   // Which split comes at `rank`: those whose blocks are all there first. `near`: the arrivals of the first entries.
   __device__ int SplitOfRank(int lane, int count, int rank, const int32_t (&near)[kNear]) const {
     static_assert(kWarpSize % ops::kSplitBlocks == 0, "splits lie within a warp's entries");
@@ -244,9 +240,7 @@ class SeatWork {
   const SeatRole& role_;
   int self_, end_;
   bool shortened_ = false;
-  int32_t* taken_;  // where nobody fetches, a CTA's number is that of its first split
-  bool fresh_;      // no number has been taken yet
-  int ticket_;      // of the warp's first thread
+  int next_;
 };
 
 // Counts a split of which this CTA's threads have written the state (and met since). Each thread for a split of its
@@ -328,7 +322,7 @@ __device__ inline void Leave(const SeatParams& p, const SeatRole& role) {
   __syncthreads();
   const bool last = threadIdx.x == 0 && atomicAdd(p.left, 1) == static_cast<int>(gridDim.x) - 1;
   if (__syncthreads_or(static_cast<int>(last)) == 0) return;
-  if (threadIdx.x == 0) *p.started = *p.fetched = *p.next = *p.left = 0;
+  if (threadIdx.x == 0) *p.started = *p.fetched = *p.left = 0;
   for (int i = static_cast<int>(threadIdx.x); i < role.copies; i += static_cast<int>(blockDim.x)) p.arrived[i] = 0;
   for (int i = static_cast<int>(threadIdx.x); i < p.lanes; i += static_cast<int>(blockDim.x)) p.done[i] = 0;
 }

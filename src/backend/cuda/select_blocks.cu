@@ -1,32 +1,35 @@
-// Two kernels: the scores of all windows (seat_window_scores.cu), and one CTA per lane that makes of them the scores of
-// blocks, as keys that order like the scores, and selects.
+// Two kernels: the weights of all windows (seat_window_weights.cu), and one CTA per lane that makes of them the scores
+// of blocks, as keys that order like the scores, and selects. The keys of many blocks are a kernel of their own.
 #include "ops/select_blocks.h"
 
 #include <algorithm>
 
-#include "backend/cuda/seat_selection.h"
-#include "backend/cuda/top_members.cuh"
+#include "backend/cuda/block_keys.cuh"
 
 namespace nosa::cuda {
 namespace {
 
-// The key of block b: the largest of the values of its windows and the one before. `fours`: blocks have four windows,
-// and `values` can be loaded four at a time.
-__device__ uint32_t KeyOf(const float* values, int b, int per_block, int windows, bool fours) {
-  float best = -INFINITY;
-  if (fours && (b + 1) * 4 <= windows) {
-    const float4 x = Load4(values + b * 4);
-    best = fmaxf(fmaxf(x.x, x.y), fmaxf(x.z, x.w));
-    if (b > 0) best = fmaxf(best, values[b * 4 - 1]);
-  } else {
-    for (int w = max(0, b * per_block - 1); w < min((b + 1) * per_block, windows); ++w) best = fmaxf(best, values[w]);
-  }
-  return OrderedKey(best);
+// Keys of many blocks, by several CTAs a lane: CTA (i, lane) those of kSelectThreads blocks.
+__global__ void __launch_bounds__(kSelectThreads) BlockKeys(const SelectionPlan p) {
+  extern __shared__ float key_memory[];
+  LetNextStart();
+  WaitForPrevious();
+  const int lane = static_cast<int>(blockIdx.y), first = static_cast<int>(blockIdx.x) * kSelectThreads;
+  const int32_t pos = p.positions[lane / p.kv_heads];
+  const int b = first + static_cast<int>(threadIdx.x);
+  if (pos < 0 || first > pos / p.block_size) return;
+  uint32_t keys[2][1];
+  Keys<1>(p, lane, pos, first, kSelectThreads, p.rule.query_blocks > 0, p.rule.topk > 0, key_memory, keys);
+  if (b > pos / p.block_size) return;
+  uint32_t* to = p.keys + static_cast<int64_t>(lane) * 2 * p.max_blocks;
+  to[b] = keys[0][0];
+  to[p.max_blocks + b] = keys[1][0];
 }
 
-// One CTA per lane, for up to kPerThread * kSelectThreads blocks. Shared memory: SelectShared, members, ties and those
-// taken of them, prefix [words + 1].
-template <int kPerThread>
+// One CTA per lane, for up to kPerThread * kSelectThreads blocks. kOwnKeys: it makes the keys itself, else BlockKeys
+// has. Shared memory: SelectShared, members, ties and those taken of them, prefix [words + 1], with kOwnKeys also
+// Keys's.
+template <int kPerThread, bool kOwnKeys>
 __global__ void __launch_bounds__(kSelectThreads) SelectBlocks(const SelectionPlan p) {
   extern __shared__ __align__(16) uint32_t select_memory[];
   const int thread = static_cast<int>(threadIdx.x), warp = thread / kWarpSize, self = thread % kWarpSize;
@@ -36,46 +39,53 @@ __global__ void __launch_bounds__(kSelectThreads) SelectBlocks(const SelectionPl
   int32_t* prefix = reinterpret_cast<int32_t*>(taken + most_words);
   LetNextStart();
   reinterpret_cast<int4*>(shared->counts)[thread] = make_int4(0, 0, 0, 0);
+  WaitForPrevious();
   const int lane = static_cast<int>(blockIdx.x);
   const int32_t pos = p.positions[lane / p.kv_heads];
-  const ops::SelectionTrace& trace = p.replay.trace;
-  int pick = -1;
-  if (trace.picks != nullptr && thread < trace.width) pick = p.Pick(lane, thread);
-  const float* sigma = p.rule.topk > 0 ? p.states[lane].sigma : nullptr;
-  WaitForPrevious();
   if (pos < 0) {
     if (thread == 0) p.selection.counts[lane] = 0;
     return;
   }
   const int own = pos / p.block_size, blocks = own + 1, words = (blocks + 31) / 32;
-  const int windows = p.WindowsAt(pos), per_block = p.block_size / p.kernel_stride;
+  const ops::SelectionTrace& trace = p.replay.trace;
+  int pick = -1;
+  if (trace.picks != nullptr && thread < trace.width) pick = p.Pick(lane, thread);
   uint32_t keys[2][kPerThread];
-  const auto load_keys = [&](int stage, const float* values) {
-    const bool fours = per_block == 4 && FoursAligned(values, 0);
+  const auto load_keys = [&](int stage) {
+    const uint32_t* from = p.keys + (static_cast<int64_t>(lane) * 2 + stage) * p.max_blocks;
 #pragma unroll
     for (int i = 0; i < kPerThread; ++i) {
       const int b = thread + i * kSelectThreads;
-      keys[stage][i] = b < blocks ? KeyOf(values, b, per_block, windows, fours) : 0;
+      keys[stage][i] = b < blocks ? from[b] : 0;
     }
   };
-  const bool early = kPerThread <= 4;  // both kinds of keys fit the registers
-  if (p.rule.query_blocks > 0) load_keys(0, p.scores + static_cast<int64_t>(lane) * p.most_windows);
-  if (early && p.rule.topk > 0) load_keys(1, sigma);
+  if constexpr (kOwnKeys) {
+    Keys<kPerThread>(p, lane, pos, 0, p.max_blocks, p.rule.query_blocks > 0, p.rule.topk > 0,
+                     reinterpret_cast<float*>(prefix + most_words + 1), keys);
+  } else {
+    if (p.rule.query_blocks > 0) load_keys(0);
+    __syncthreads();  // the counts are 0
+  }
   const int recent = max(0, own - p.rule.local_blocks), first = min(p.rule.init_blocks, blocks);
-  uint64_t forced = 0;
+  int present = first + blocks - max(first, recent);
+  uint64_t member = 0;
 #pragma unroll
   for (int i = 0; i < kPerThread; ++i) {
     const int b = thread + i * kSelectThreads;
-    if (b < blocks && (b < first || b >= recent)) forced |= uint64_t{1} << i;
+    if (b < blocks && (b < first || b >= recent)) member |= uint64_t{1} << i;
   }
-  uint64_t member = forced;
-  int present = first + blocks - max(first, recent);
-  __syncthreads();  // the counts are 0
   FillMembers(keys[0], blocks, p.rule.query_blocks, present, shared, ties, taken, &member);
+  if (!kOwnKeys && p.rule.topk > 0) load_keys(1);
   present = max(present, min(p.rule.query_blocks, blocks));
-  if (!early && p.rule.topk > 0) load_keys(1, sigma);
   FillMembers(keys[1], blocks, p.rule.topk, present, shared, ties, taken, &member);
-  if (trace.picks != nullptr) member = forced;
+  if (trace.picks != nullptr) {
+    member = 0;
+#pragma unroll
+    for (int i = 0; i < kPerThread; ++i) {
+      const int b = thread + i * kSelectThreads;
+      if (b < blocks && (b < first || b >= recent)) member |= uint64_t{1} << i;
+    }
+  }
 #pragma unroll
   for (int i = 0; i < kPerThread; ++i) {
     const uint32_t votes = __ballot_sync(kAllLanes, (member >> i & 1) != 0);
@@ -136,39 +146,50 @@ void select_blocks(ops::Backend& backend, ops::Stream stream, const ops::SelectB
     Launch(&SelectEvery, dim3(GridFor(args.max_blocks, kSelectThreads), lanes), dim3(kSelectThreads), 0, queue, p);
     return;
   }
-  if (args.rule.query_blocks > 0) {
+  const bool by_query = args.rule.query_blocks > 0, by_importance = args.rule.topk > 0;
+  if (by_query) {
     p.most_pieces = static_cast<int>(CeilDiv(args.max_blocks * args.block_size / args.kernel_stride, kPiece));
     p.most_windows = p.most_pieces * kPiece;
-    const size_t weights = size_t{lanes} * static_cast<size_t>(p.most_windows * p.group) * sizeof(float);
-    const size_t scores = size_t{lanes} * static_cast<size_t>(p.most_windows) * sizeof(float);
-    const size_t pieces = size_t{lanes} * static_cast<size_t>(p.most_pieces * p.group) * sizeof(float2);
-    std::byte* scratch = static_cast<std::byte*>(context.Scratch(weights + scores + pieces, stream));
-    p.weights = reinterpret_cast<float*>(scratch);
-    p.scores = reinterpret_cast<float*>(scratch + weights);
-    p.pieces = reinterpret_cast<float2*>(scratch + weights + scores);
-    p.arrived = context.Counters(2 * size_t{lanes}, stream);
-    p.left = p.arrived + lanes;
-    ScoreSeatWindows(context, queue, p, args.summary_dtype);
   }
+  if (by_query || by_importance) {
+    const size_t weights = size_t{lanes} * static_cast<size_t>(p.most_windows * p.group) * sizeof(float);
+    const size_t pieces = size_t{lanes} * static_cast<size_t>(p.most_pieces * p.group) * sizeof(float2);
+    const size_t keys = size_t{lanes} * 2 * static_cast<size_t>(p.max_blocks) * sizeof(uint32_t);
+    std::byte* scratch = static_cast<std::byte*>(context.Scratch(weights + pieces + keys, stream));
+    p.weights = reinterpret_cast<float*>(scratch);
+    p.pieces = reinterpret_cast<float2*>(scratch + weights);
+    p.keys = reinterpret_cast<uint32_t*>(scratch + weights + pieces);
+  }
+  if (by_query) WeighSeatWindows(context, queue, p, args.summary_dtype);
   const size_t words = static_cast<size_t>(args.max_blocks + 31) / 32;
-  const size_t memory = sizeof(SelectShared) + (4 * words + 1) * sizeof(uint32_t);
-  const auto select = [&]<int kPerThread>() {
-    AllowShared(reinterpret_cast<const void*>(&SelectBlocks<kPerThread>), memory);
-    Launch(&SelectBlocks<kPerThread>, dim3(lanes), dim3(kSelectThreads), memory, queue, p);
+  const int per_block = args.block_size / args.kernel_stride;
+  const auto select = [&]<int kPerThread, bool kOwnKeys>() {
+    if (!kOwnKeys && (by_query || by_importance)) {
+      const size_t memory = static_cast<size_t>(KeyNumbers(kSelectThreads, per_block)) * sizeof(float);
+      AllowShared(reinterpret_cast<const void*>(&BlockKeys), memory);
+      Launch(&BlockKeys, dim3(GridFor(args.max_blocks, kSelectThreads), lanes), dim3(kSelectThreads), memory, queue, p);
+    }
+    const size_t keys = kOwnKeys ? static_cast<size_t>(KeyNumbers(args.max_blocks, per_block)) : 0;
+    const size_t memory = sizeof(SelectShared) + (4 * words + 1 + keys) * sizeof(uint32_t);
+    AllowShared(reinterpret_cast<const void*>(&SelectBlocks<kPerThread, kOwnKeys>), memory);
+    Launch(&SelectBlocks<kPerThread, kOwnKeys>, dim3(lanes), dim3(kSelectThreads), memory, queue, p);
   };
+  // Few blocks are scored where they are selected; many are worth a kernel of their own, with several CTAs a lane.
   constexpr int kMostPerThread = 64;
+  constexpr size_t kOwnBytes = size_t{96} << 10;
   NOSA_CHECK(args.max_blocks <= kMostPerThread * kSelectThreads, "select_blocks: {} blocks, {} can be chosen from",
              args.max_blocks, kMostPerThread * kSelectThreads);
-  if (args.max_blocks <= kSelectThreads) {
-    select.operator()<1>();
-  } else if (args.max_blocks <= 2 * kSelectThreads) {
-    select.operator()<2>();
-  } else if (args.max_blocks <= 4 * kSelectThreads) {
-    select.operator()<4>();
+  const bool own = static_cast<size_t>(KeyNumbers(args.max_blocks, per_block)) * sizeof(float) <= kOwnBytes;
+  if (own && args.max_blocks <= kSelectThreads) {
+    select.operator()<1, true>();
+  } else if (own && args.max_blocks <= 2 * kSelectThreads) {
+    select.operator()<2, true>();
+  } else if (own && args.max_blocks <= 4 * kSelectThreads) {
+    select.operator()<4, true>();
   } else if (args.max_blocks <= 16 * kSelectThreads) {
-    select.operator()<16>();
+    select.operator()<16, false>();
   } else {
-    select.operator()<kMostPerThread>();
+    select.operator()<kMostPerThread, false>();
   }
 }
 

@@ -26,8 +26,7 @@ enum Slot : int { kNormed = kFirstFamilySlot, kQkv, kS, kAttended, kGateUp, kGat
 class LlamaDecoder final : public Decoder {
  public:
   LlamaDecoder(const schema::ModelConfig& config, std::shared_ptr<WeightSource> weights)
-      : config_(config),
-        weights_(std::move(weights)) {}
+      : config_(config), weights_(std::move(weights)) {}
 
   Status Load(DType dtype);
   int layers() const override { return config_.num_layers; }
@@ -56,7 +55,8 @@ class LlamaDecoder final : public Decoder {
 
  private:
   static ops::ProductArgs::Mode Mode(const ForwardCall& call) {
-    return call.batch.prefill || call.batch.fixed_rows ? ops::ProductArgs::Mode::kBatched : ops::ProductArgs::Mode::kRowwise;
+    return call.batch.prefill || call.batch.fixed_rows ? ops::ProductArgs::Mode::kBatched
+                                                       : ops::ProductArgs::Mode::kRowwise;
   }
   // The type of what only products read. Products with bf16 weights round it: on a device whoever writes it does so
   // instead, which saves a kernel for each product and half of the memory traffic, and not a bit changes. The CPU's

@@ -21,8 +21,8 @@ void WriteHome(const AppendTokenArgs& args, int r, int g, const KvRow& tail) {
   const BlockFrame& frame = args.frame;
   const int32_t pos = args.positions[static_cast<size_t>(r)];
   const size_t lane = static_cast<size_t>(r * args.lanes.kv_heads + g);
-  std::byte* page = args.lanes.pages[lane * static_cast<size_t>(args.lanes.max_blocks) +
-                                     static_cast<size_t>(pos / frame.block_size)];
+  std::byte* page =
+      args.lanes.pages[lane * static_cast<size_t>(args.lanes.max_blocks) + static_cast<size_t>(pos / frame.block_size)];
   if (page == nullptr) return;
   const KvRow home = RowOf(frame, page, pos % frame.block_size);
   std::memcpy(home.k, tail.k, static_cast<size_t>(frame.k_dim) * DTypeBytes(frame.dtype));
@@ -41,8 +41,8 @@ void append_token(Backend& backend, Stream stream, const AppendTokenArgs& args) 
     std::vector<KvRow> tail;
     for (int g = 0; g < lanes.kv_heads; ++g) {
       const size_t lane = static_cast<size_t>(r * lanes.kv_heads + g);
-      std::byte* slot = lanes.frames + (lane * static_cast<size_t>(lanes.slots + 1) + static_cast<size_t>(lanes.slots)) *
-                                           frame.bytes;
+      std::byte* slot =
+          lanes.frames + (lane * static_cast<size_t>(lanes.slots + 1) + static_cast<size_t>(lanes.slots)) * frame.bytes;
       tail.push_back(RowOf(frame, slot, pos % frame.block_size));
     }
     reference::store_kv(backend, stream,

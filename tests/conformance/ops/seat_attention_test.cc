@@ -248,7 +248,9 @@ TEST(seat_attention, TwinIsSoftmax) {
         const std::vector<double> expected = problem.Softmax(lane, h);
         for (size_t d = 0; d < expected.size(); ++d) {
           const float x = found[static_cast<size_t>(lane * shape.group + h) * expected.size() + d];
-          if (problem.count(lane) == 0) ASSERT_EQ(x, 0.0f) << "an empty seat has an answer";
+          if (problem.count(lane) == 0) {
+            ASSERT_EQ(x, 0.0f) << "an empty seat has an answer";
+          }
           ASSERT_NEAR(x, expected[d], 2e-5) << "lane " << lane << " head " << h << " channel " << d;
         }
       }
@@ -265,7 +267,9 @@ TEST(seat_attention, FetchesWhatIsMissing) {
       std::vector<TestVector<float>> there;
       for (const auto& backend : backends) there.push_back(problem.Run(*backend));
       problem.Miss(nth);
-      if (shape.width > 1) ASSERT_GT(problem.missing(), 0u);
+      if (shape.width > 1) {
+        ASSERT_GT(problem.missing(), 0u);
+      }
       for (size_t i = 0; i < backends.size(); ++i) {
         SCOPED_TRACE(fmt::format("{} {} every {}th missing", backends[i]->name(), shape.Name(), nth));
         for (int time = 0; time < 2; ++time) {
@@ -312,7 +316,9 @@ TEST(seat_attention, ASeatsBitsAreItsOwn) {
         const size_t first = static_cast<size_t>(seat) * row;
         ASSERT_EQ(std::memcmp(all.data() + first, alone.data() + first, row * 4), 0) << "seat " << seat;
         for (size_t i = 0; i < alone.size(); ++i) {
-          if (i < first || i >= first + row) ASSERT_EQ(alone[i], 0.0f) << "an empty seat has an answer";
+          if (i < first || i >= first + row) {
+            ASSERT_EQ(alone[i], 0.0f) << "an empty seat has an answer";
+          }
         }
       }
     }

@@ -1,6 +1,5 @@
-// The scores of all windows of all lanes: the sum over the heads of the softmax of their logits. First the weights of
-// every head for every window, relative to the largest of a piece of windows; when all pieces of a lane have them, the
-// scores.
+// The weight of every head for every window of its lane, relative to the largest of a piece of windows, and the softmax
+// statistics of the pieces.
 #include <algorithm>
 
 #include "backend/cuda/mma.cuh"
@@ -44,36 +43,6 @@ __global__ void __launch_bounds__(kThreads) PlainWeights(const SelectionPlan p) 
     }
     const float sum = WarpSum(weight[0] + weight[1]);
     if (self == 0) p.PiecesOf(lane, piece)[h] = make_float2(max, sum);
-  }
-}
-
-// The scores of a piece of windows, from the weights of all pieces.
-__global__ void __launch_bounds__(kThreads) PlainScores(const SelectionPlan p) {
-  LetNextStart();
-  WaitForPrevious();
-  const int lane = static_cast<int>(blockIdx.y), self = static_cast<int>(threadIdx.x) % kWarpSize;
-  const int32_t pos = p.positions[lane / p.kv_heads];
-  const int windows = pos < 0 ? 0 : p.WindowsAt(pos), pieces = (windows + kPiece - 1) / kPiece;
-  const int piece = static_cast<int>(blockIdx.x) * kWarps + static_cast<int>(threadIdx.x) / kWarpSize;
-  if (piece >= pieces) return;
-  float score[2] = {0, 0};
-  for (int h = 0; h < p.group; ++h) {
-    float max = -INFINITY, sum = 0;
-    for (int i = self; i < pieces; i += kWarpSize) max = fmaxf(max, p.PiecesOf(lane, i)[h].x);
-    max = WarpMax(max);
-    for (int i = self; i < pieces; i += kWarpSize) {
-      const float2 part = p.PiecesOf(lane, i)[h];
-      sum += part.y * expf(part.x - max);
-    }
-    const float factor = expf(p.PiecesOf(lane, piece)[h].x - max) / WarpSum(sum);
-    for (int i = 0; i < 2; ++i) {
-      const int w = piece * kPiece + i * kWarpSize + self;
-      if (w < windows) score[i] += p.WeightsOf(lane, h)[w] * factor;
-    }
-  }
-  for (int i = 0; i < 2; ++i) {
-    const int w = piece * kPiece + i * kWarpSize + self;
-    if (w < windows) p.scores[static_cast<int64_t>(lane) * p.most_windows + w] = score[i];
   }
 }
 
@@ -140,80 +109,11 @@ __device__ int FindPieces(const SelectionPlan& p, int index, int warps, PieceCur
   return static_cast<int>(end - begin);
 }
 
-__device__ __forceinline__ int LoadAcquire(const int32_t* from) {
-  int value;
-  asm volatile("ld.acquire.gpu.global.s32 %0, [%1];" : "=r"(value) : "l"(from) : "memory");
-  return value;
-}
-
-// The scores of pieces [at.piece, end) of a lane, by the warp that has made their weights, once all pieces of the lane
-// have theirs. Thread 4 * group + quad has windows group + 8 i of a piece, and heads 2 quad, 2 quad + 1 and 8 further.
-__device__ void ScoreRun(const SelectionPlan& p, const PieceCursor& at, int end) {
-  const int self = static_cast<int>(threadIdx.x) % kWarpSize, quad = self % 4, group = self / 4, lane = at.lane(p);
-  if (self == 0) {
-    while (LoadAcquire(p.arrived + lane) < at.pieces) {
-    }
-  }
-  __syncwarp();
-  float max[4], sum[4];  // of head n * 8 + quad * 2 + c: 2 n + c
-#pragma unroll
-  for (int i = 0; i < 4; ++i) {
-    const int h = i / 2 * 8 + quad * 2 + i % 2;
-    max[i] = -INFINITY;
-    sum[i] = 0;
-    if (h < p.group) {
-#pragma unroll 8
-      for (int piece = group; piece < at.pieces; piece += kWarpSize / 4) {
-        const float2 part = __ldcg(p.PiecesOf(lane, piece) + h);
-        const float now = fmaxf(max[i], part.x);
-        sum[i] = sum[i] * __expf(max[i] - now) + part.y * __expf(part.x - now);
-        max[i] = now;
-      }
-    }
-  }
-#pragma unroll
-  for (int i = 0; i < 4; ++i) {
-#pragma unroll
-    for (int other = 4; other < kWarpSize; other *= 2) {
-      const float max2 = __shfl_xor_sync(kAllLanes, max[i], other), sum2 = __shfl_xor_sync(kAllLanes, sum[i], other);
-      const float now = fmaxf(max[i], max2);
-      const float a = max[i] == -INFINITY ? 0.0f : sum[i] * __expf(max[i] - now);
-      const float b = max2 == -INFINITY ? 0.0f : sum2 * __expf(max2 - now);
-      sum[i] = a + b;
-      max[i] = now;
-    }
-  }
-  for (int piece = at.piece; piece < end; ++piece) {
-    float score[kPiece / 8] = {};
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      const int h = i / 2 * 8 + quad * 2 + i % 2;
-      if (h >= p.group) continue;
-      const float* weights = p.WeightsOf(lane, h) + piece * kPiece + group;
-      const float factor = __expf(__ldcg(p.PiecesOf(lane, piece) + h).x - max[i]) / sum[i];
-#pragma unroll
-      for (int w = 0; w < kPiece / 8; ++w) score[w] = fmaf(__ldcg(weights + w * 8), factor, score[w]);
-    }
-#pragma unroll
-    for (int w = 0; w < kPiece / 8; ++w) {
-      score[w] = SumOfQuad(score[w]);
-      if (quad == 0) p.scores[static_cast<int64_t>(lane) * p.most_windows + piece * kPiece + w * 8 + group] = score[w];
-    }
-  }
-  // The last to have seen that all are there makes the counters ready for the next kernel.
-  __syncwarp();
-  const int run = end - at.piece;
-  if (self == 0 && atomicAdd(p.left + lane, run) + run == at.pieces) {
-    p.arrived[lane] = 0;
-    p.left[lane] = 0;
-  }
-}
-
 // bf16 summaries, head size Dim, groups of up to 16: keys are the rows of the product (16 windows of a tile), heads its
 // columns. A warp takes some pieces one after the other, and has a piece's worth of keys on their way all the time:
 // where a tile has been used, the same tile of its next piece is fetched.
 template <int Dim>
-__global__ void __launch_bounds__(kThreads) MmaScores(const SelectionPlan p) {
+__global__ void __launch_bounds__(kThreads) MmaWeights(const SelectionPlan p) {
   extern __shared__ __align__(16) uint16_t shared[];
   LetNextStart();
   const int warp = static_cast<int>(threadIdx.x) / kWarpSize, self = static_cast<int>(threadIdx.x) % kWarpSize;
@@ -224,7 +124,6 @@ __global__ void __launch_bounds__(kThreads) MmaScores(const SelectionPlan p) {
 
   constexpr int kTileNumbers = Dim * ops::kWindowTile;
   uint16_t* own = shared + warp * kTiles * kTileNumbers;
-  const uint64_t once = ReadOnce();  // so that keys do not drive the weights out of the second cache
   // One group of copies, empty where there is no such tile.
   const auto fetch = [&](const PieceCursor& of, const uint16_t* keys, int tile) {
     if (of.piece * kPiece + tile * ops::kWindowTile < of.windows) {
@@ -232,7 +131,7 @@ __global__ void __launch_bounds__(kThreads) MmaScores(const SelectionPlan p) {
 #pragma unroll
       for (int i = 0; i < kTileNumbers / 8 / kWarpSize; ++i) {
         const int to = (i * kWarpSize + self) * 8;
-        CopyAsync16Once(SharedAddress(own + tile * kTileNumbers + to), from + to, once);
+        CopyAsync16(SharedAddress(own + tile * kTileNumbers + to), from + to, true);
       }
     }
     CommitCopies();
@@ -250,7 +149,6 @@ __global__ void __launch_bounds__(kThreads) MmaScores(const SelectionPlan p) {
   }
   WaitForPrevious();
   if (count == 0) return;
-  const PieceCursor start = at;
   PieceCursor ahead = at;
   const uint16_t* ahead_keys = keys_of(at);
 #pragma unroll
@@ -281,7 +179,6 @@ __global__ void __launch_bounds__(kThreads) MmaScores(const SelectionPlan p) {
   };
   load_query();
 
-  int run = 0;  // pieces of this lane so far
   for (int left = count; left > 0; --left) {
     const int lane = at.lane(p), piece = at.piece, windows = at.windows;
     if (left > 1 && ahead.Next(p)) ahead_keys = keys_of(ahead);
@@ -343,7 +240,7 @@ __global__ void __launch_bounds__(kThreads) MmaScores(const SelectionPlan p) {
             for (int half = 0; half < 2; ++half) {
               const float weight = __expf(d[tile][n][c + 2 * half] - m);
               l += weight;
-              __stcg(to + tile * ops::kWindowTile + half * 8, weight);  // 0 of windows that there are not
+              to[tile * ops::kWindowTile + half * 8] = weight;  // 0 of windows that there are not
             }
           }
         }
@@ -352,53 +249,30 @@ __global__ void __launch_bounds__(kThreads) MmaScores(const SelectionPlan p) {
         if (group == 0 && h < p.group) p.PiecesOf(lane, piece)[h] = make_float2(m, l);
       }
     }
-    ++run;
-    const bool leaves = at.Next(p);
-    if (leaves || left == 1) {
-      __threadfence();
-      __syncwarp();
-      if (self == 0) atomicAdd(p.arrived + lane, run);
-      run = 0;
-    }
-    if (leaves && left > 1) load_query();
-  }
-
-  // All warps are there at the same time, and have given all they have before they wait for what others give.
-  at = start;
-  for (int left = count; left > 0;) {
-    const int run_end = min(at.pieces, at.piece + left);
-    ScoreRun(p, at, run_end);
-    left -= run_end - at.piece;
-    at.piece = run_end - 1;
-    if (left > 0) at.Next(p);
+    if (left > 1 && at.Next(p)) load_query();
   }
 }
 
 template <int Dim>
 void LaunchMma(Context& context, cudaStream_t stream, const SelectionPlan& plan) {
   constexpr size_t kShared = size_t{kWarps} * kPiece * Dim * 2;
-  AllowShared(reinterpret_cast<const void*>(&MmaScores<Dim>), kShared);
-  // As many CTAs as there is room for at once, so that they may wait for one another.
-  static const int room = [] {
-    int ctas = 0;
-    NOSA_CUDA_CHECK(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&ctas, MmaScores<Dim>, kThreads, kShared));
-    return std::max(1, ctas);
-  }();
-  const int64_t wanted = CeilDiv(int64_t{plan.most_pieces} * plan.lanes(), kWarps);
-  const int64_t ctas = std::min<int64_t>(wanted, int64_t{room} * context.multiprocessors());
-  Launch(&MmaScores<Dim>, dim3(static_cast<unsigned>(ctas)), dim3(kThreads), kShared, stream, plan);
+  AllowShared(reinterpret_cast<const void*>(&MmaWeights<Dim>), kShared);
+  // As many CTAs as there is room for at once; each goes through its pieces.
+  constexpr unsigned kCtas = 3;
+  const unsigned wanted = GridFor(int64_t{plan.most_pieces} * plan.lanes(), kWarps);
+  const unsigned ctas = std::min(wanted, kCtas * static_cast<unsigned>(context.multiprocessors()));
+  Launch(&MmaWeights<Dim>, dim3(ctas), dim3(kThreads), kShared, stream, plan);
 }
 
 }  // namespace
 
-void ScoreSeatWindows(Context& context, cudaStream_t stream, const SelectionPlan& plan, DType summary_dtype) {
-  const bool aligned = plan.q_stride % 2 == 0 && reinterpret_cast<uintptr_t>(plan.q) % 8 == 0;
-  const bool mma = summary_dtype == DType::kBF16 && aligned;
+void WeighSeatWindows(Context& context, cudaStream_t stream, const SelectionPlan& plan, DType summary_dtype) {
+  const bool mma =
+      summary_dtype == DType::kBF16 && plan.q_stride % 2 == 0 && reinterpret_cast<uintptr_t>(plan.q) % 8 == 0;
   if (mma && plan.dim == 128) return LaunchMma<128>(context, stream, plan);
   if (mma && plan.dim == 64) return LaunchMma<64>(context, stream, plan);
   const dim3 grid(GridFor(plan.most_pieces, kWarps), static_cast<unsigned>(plan.lanes()));
   DispatchFloat(summary_dtype, [&]<typename T>() { Launch(&PlainWeights<T>, grid, dim3(kThreads), 0, stream, plan); });
-  Launch(&PlainScores, grid, dim3(kThreads), 0, stream, plan);
 }
 
 }  // namespace nosa::cuda
