@@ -13,30 +13,41 @@ namespace {
 
 constexpr ops::Stream kCompute = {0};
 
-struct PlanSizes {
-  size_t lists;    // entries: one per selected block
-  size_t scratch;  // bytes of the splits' partial states, which are the backend's
-};
+// Entries of a plan: one per block that a lane may select.
+size_t ListsOf(const AttentionConfig& config, int width, int seats) {
+  return static_cast<size_t>(seats * config.kv_heads) * static_cast<size_t>(width);
+}
 
-PlanSizes SizesOf(const AttentionConfig& config, int width, int seats) {
-  const size_t lanes = static_cast<size_t>(seats) * static_cast<size_t>(config.kv_heads);
-  const size_t splits = lanes * static_cast<size_t>(ops::SplitsOf(width));
-  return {lanes * static_cast<size_t>(width),
-          splits * static_cast<size_t>(config.group()) * static_cast<size_t>(config.head_dim + 2) * sizeof(float)};
+// 0 where there is no such selector, or it has no rule.
+int WidthOf(const AttentionConfig& config, const StepOptions& options, const kv::SeatOptions& seats) {
+  const Result<std::unique_ptr<BlockSelector>> selector = MakeSelector(options.selector, config);
+  if (!selector.ok() || !(*selector)->rule()) return 0;
+  return ops::SelectionWidth(*(*selector)->rule(), seats.layout.Blocks(seats.max_tokens));
 }
 
 }  // namespace
 
+uint64_t StepAttention::ScratchBytes(const AttentionConfig& config, const StepOptions& options,
+                                     const kv::SeatOptions& seats) {
+  const uint64_t lanes = static_cast<uint64_t>(seats.seats * config.kv_heads);
+  const uint64_t group = static_cast<uint64_t>(config.group()),
+                 blocks = static_cast<uint64_t>(seats.layout.Blocks(seats.max_tokens));
+  const uint64_t windows = blocks * static_cast<uint64_t>(config.block_size / config.kernel_stride);
+  constexpr uint64_t kPiece = 64;  // windows with softmax statistics of their own, two numbers a head
+  const uint64_t selection = group * (windows + 2 * (windows / kPiece + 1)) + 2 * blocks;
+  const uint64_t splits = static_cast<uint64_t>(ops::SplitsOf(WidthOf(config, options, seats)));
+  const uint64_t attention = splits * group * static_cast<uint64_t>(config.head_dim + 2);
+  return lanes * std::max(selection, attention) * sizeof(float);
+}
+
 uint64_t StepAttention::DeviceBytes(const AttentionConfig& config, const StepOptions& options,
                                     const kv::SeatOptions& seats) {
-  const Result<std::unique_ptr<BlockSelector>> selector = MakeSelector(options.selector, config);
-  if (!selector.ok() || !(*selector)->rule()) return 0;
-  const int width = ops::SelectionWidth(*(*selector)->rule(), seats.layout.Blocks(seats.max_tokens));
-  const PlanSizes sizes = SizesOf(config, width, seats.seats);
+  const int width = WidthOf(config, options, seats);
+  if (width == 0) return 0;
   const size_t lanes = static_cast<size_t>(seats.layout.lanes()) * static_cast<size_t>(seats.seats);
   return SummaryLayout(config, seats.max_tokens).bytes() * static_cast<size_t>(seats.seats) +
          lanes * sizeof(ops::WindowState) +
-         sizes.lists * (2 * sizeof(int32_t) + sizeof(std::byte*) + sizeof(ops::BlockCopy)) + sizes.scratch +
+         ListsOf(config, width, seats.seats) * (2 * sizeof(int32_t) + sizeof(std::byte*) + sizeof(ops::BlockCopy)) +
          static_cast<size_t>(seats.seats * config.kv_heads + 2 * config.layers) * sizeof(int32_t) +
          sizeof(ops::SlotCounters);
 }
@@ -63,7 +74,7 @@ Status StepAttention::Init() {
   if (seats.slots > 0 && seats.slots < width_ - 1) {
     return ResourceExhausted("a step reads up to {} blocks per KV head, there are {} slots", width_ - 1, seats.slots);
   }
-  const PlanSizes sizes = SizesOf(config_, width_, seats.seats);
+  const size_t lists = ListsOf(config_, width_, seats.seats);
   const size_t lanes = static_cast<size_t>(seats.layout.lanes()) * static_cast<size_t>(seats.seats);
   const size_t layers = static_cast<size_t>(config_.layers);
   const MemoryKind device = backend_->compute_memory(), shared = backend_->shared_memory();
@@ -73,12 +84,12 @@ Status StepAttention::Init() {
   };
   NOSA_RETURN_IF_ERROR(allocate(summary_layout_.bytes() * static_cast<size_t>(seats.seats), device, &summaries_));
   NOSA_RETURN_IF_ERROR(allocate(lanes * sizeof(ops::WindowState), device, &states_));
-  NOSA_RETURN_IF_ERROR(allocate(sizes.lists * sizeof(int32_t), device, &ids_));
+  NOSA_RETURN_IF_ERROR(allocate(lists * sizeof(int32_t), device, &ids_));
   NOSA_RETURN_IF_ERROR(
       allocate(static_cast<size_t>(seats.seats * config_.kv_heads) * sizeof(int32_t), device, &counts_));
-  NOSA_RETURN_IF_ERROR(allocate(sizes.lists * sizeof(std::byte*), device, &addresses_));
-  NOSA_RETURN_IF_ERROR(allocate(sizes.lists * sizeof(int32_t), device, &arrivals_));
-  NOSA_RETURN_IF_ERROR(allocate(sizes.lists * sizeof(ops::BlockCopy), device, &copies_));
+  NOSA_RETURN_IF_ERROR(allocate(lists * sizeof(std::byte*), device, &addresses_));
+  NOSA_RETURN_IF_ERROR(allocate(lists * sizeof(int32_t), device, &arrivals_));
+  NOSA_RETURN_IF_ERROR(allocate(lists * sizeof(ops::BlockCopy), device, &copies_));
   NOSA_RETURN_IF_ERROR(allocate(layers * sizeof(int32_t), device, &copy_counts_));
   NOSA_RETURN_IF_ERROR(allocate(layers * sizeof(int32_t), device, &zeros_));
   NOSA_RETURN_IF_ERROR(allocate(sizeof(ops::SlotCounters), device, &counters_));

@@ -36,8 +36,10 @@ class StepAttention final : public AttentionLayer {
   // Backend::Allocate.
   static Result<std::unique_ptr<StepAttention>> Create(const AttentionConfig& config, const StepOptions& options,
                                                        kv::SeatStore* store, ops::Backend* backend);
-  // Device bytes it takes: summaries, plans and the scratch of its attention.
+  // Device bytes it takes: summaries and plans.
   static uint64_t DeviceBytes(const AttentionConfig& config, const StepOptions& options, const kv::SeatOptions& seats);
+  // Device bytes that its ops ask of the backend in between, at most: weights of windows, partial states.
+  static uint64_t ScratchBytes(const AttentionConfig& config, const StepOptions& options, const kv::SeatOptions& seats);
 
   // Rows are seats; `batch` is not looked at but for its positions, which are the store's.
   Status Run(LayerIdx layer, const AttentionBatch& batch, ConstTensorView q, ConstTensorView k, ConstTensorView v,

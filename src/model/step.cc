@@ -24,9 +24,8 @@ uint64_t DecodeStep::DeviceBytes(const Model& model, const DecodeStepOptions& op
       static_cast<uint64_t>(2 * c.num_heads + 2 * c.num_kv_heads) * static_cast<uint64_t>(c.head_dim);
   const uint64_t row =
       2 * static_cast<uint64_t>(c.hidden_size) + heads + 5 * static_cast<uint64_t>(c.intermediate_size) / 2;
-  const uint64_t windows = static_cast<uint64_t>(options.max_tokens) / static_cast<uint64_t>(a.kernel_stride) + 256;
-  // Scratch: every head's logit with every window, and its softmax statistics.
-  const uint64_t scratch = static_cast<uint64_t>(options.seats) * static_cast<uint64_t>(c.num_heads) * windows * 5;
+  const uint64_t scratch =
+      attention::StepAttention::ScratchBytes(a, options.attention, SeatsOf(model, options)) / 4 * 5;
   return kv::SeatStore::DeviceBytes(SeatsOf(model, options)) +
          attention::StepAttention::DeviceBytes(a, options.attention, SeatsOf(model, options)) +
          LogitBytes(model, options) + static_cast<uint64_t>(options.seats) * row * sizeof(float) + scratch +
