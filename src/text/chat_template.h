@@ -24,7 +24,7 @@ namespace nosa::text {
 // Exceeding one is kResourceExhausted. The defaults let a conversation of a million tokens through, and end a
 // template that runs wild within seconds.
 struct RenderLimits {
-  int64_t max_steps = 20'000'000;             // nodes evaluated, rounds of loops, values compared
+  int64_t max_steps = 20'000'000;              // nodes evaluated, rounds of loops, values compared
   int64_t max_value_bytes = int64_t{1} << 30;  // all values made while rendering, together
   size_t max_output_bytes = size_t{64} << 20;
   int max_depth = 600;  // expressions and tags within each other, through macros; about 1 KB of stack each

@@ -31,7 +31,8 @@ Value Trim(I& in, const Value& value, const Bound& args) {
 Value TitleFilter(I& in, const Value& value, const Bound&) {
   std::string out;
   bool starts = true;
-  for (const std::string_view c : Characters(Str(value, in.budget()))) {
+  const std::string text = Str(value, in.budget());
+  for (const std::string_view c : Characters(text)) {
     out += starts ? ToUpper(c) : ToLower(c);
     starts = std::string_view("-({[<").find(c) != std::string_view::npos || Strip(c, nullptr, true, false).empty();
   }
@@ -40,7 +41,8 @@ Value TitleFilter(I& in, const Value& value, const Bound&) {
 
 Value ReplaceFilter(I& in, const Value& value, const Bound& args) {
   const int64_t count = args.Given(2) ? args.Int(2, -1) : -1;
-  return Value(Replace(Str(value, in.budget()), Str(args[0], in.budget()), Str(args[1], in.budget()), count, in.budget()));
+  return Value(
+      Replace(Str(value, in.budget()), Str(args[0], in.budget()), Str(args[1], in.budget()), count, in.budget()));
 }
 
 Value LengthFilter(I&, const Value& value, const Bound&) {
@@ -92,7 +94,8 @@ Value Int(I&, const Value& value, const Bound& args) {
   if (value.is(Kind::kFloat)) number = Truncate(value.AsDouble());
   if (value.is_string()) {
     number = ParseInt(value.AsString(), base);
-    if (const auto real = ParseFloat(value.AsString()); !number.has_value() && real.has_value()) number = Truncate(*real);
+    if (const auto real = ParseFloat(value.AsString()); !number.has_value() && real.has_value())
+      number = Truncate(*real);
   }
   return number.has_value() ? Value(*number) : fallback;
 }
@@ -161,6 +164,7 @@ Value Indent(I& in, const Value& value, const Bound& args) {
   } else {
     pad = Binary("*", Value(std::string(" ")), Value(args.Int(0, 4)), in.budget()).AsString();
   }
+  if (!value.is_string()) Fail("indent takes a string, not a {}", TypeName(value));
   const bool first = args.Bool(1, false), blank = args.Bool(2, false);
   const std::string text = Str(value, in.budget()) + "\n";
   std::string out;
@@ -262,7 +266,8 @@ const Native kFilters[] = {
     {"abs", "", Abs},
     {"round", "precision= method=", Round},
     {"tojson", "ensure_ascii= indent= separators= sort_keys=", ToJsonFilter},
-    {"attr", "name", [](I& i, const Value& v, const Bound& a) {
+    {"attr", "name",
+     [](I& i, const Value& v, const Bound& a) {
        return v.is_dict() && FindMethod(v, a.Text(0)) == nullptr ? Value() : i.Attribute(v, a.Text(0));
      }},
 };

@@ -59,8 +59,7 @@ Value StrftimeNow(I& in, const Value&, const Bound& args) {
 
 const Native kGlobals[] = {
     {"range", "start stop= step=", RangeOf},
-    {"dict", "", nullptr,
-     [](I& i, const Value&, const Arguments& a) { return MakeDict(Collect(i, a), i.budget()); }},
+    {"dict", "", nullptr, [](I& i, const Value&, const Arguments& a) { return MakeDict(Collect(i, a), i.budget()); }},
     {"namespace", "", nullptr, MakeNamespace},
     {"raise_exception", "message",
      [](I& i, const Value&, const Bound& a) -> Value { Fail("the template refuses: {}", Str(a[0], i.budget())); }},

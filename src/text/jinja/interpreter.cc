@@ -81,9 +81,7 @@ Interpreter::Flow Interpreter::ExecOne(const Stmt& stmt, const ScopePtr& scope) 
     case StmtKind::kSetBlock: ExecSetBlock(stmt, scope); break;
     case StmtKind::kMacro: scope->variables[stmt.text] = Value(Make<Macro>(stmt, scope)); break;
     case StmtKind::kCallBlock: ExecCallBlock(stmt, scope); break;
-    case StmtKind::kFilter:
-      Emit(Str(FilterText(stmt.expr.get(), Capture(stmt.body, Inner(scope)), scope), budget_));
-      break;
+    case StmtKind::kFilter: ExecFilter(stmt, scope); break;
     case StmtKind::kWith: return ExecWith(stmt, scope);
     case StmtKind::kScope: return Exec(stmt.body, Inner(scope));
     case StmtKind::kBreak: return Flow::kBreak;
@@ -117,7 +115,7 @@ Interpreter::Flow Interpreter::ExecFor(const Stmt& stmt, const Value& iterable, 
     }
     items = std::move(kept);
   }
-  if (items.empty()) return Exec(stmt.else_body, Inner(scope));
+  bool completed = false;  // jinja2 runs the else part too when every round ends in continue, or the first in break
   Loop* loop = Make<Loop>(stmt, std::move(items), scope, depth);
   for (size_t i = 0; i < loop->items().size(); ++i) {
     budget_.Step();
@@ -125,9 +123,11 @@ Interpreter::Flow Interpreter::ExecFor(const Stmt& stmt, const Value& iterable, 
     const ScopePtr inner = Inner(scope);
     inner->variables["loop"] = Value(loop);
     Assign(*stmt.target, loop->items()[i], inner);
-    if (Exec(stmt.body, inner) == Flow::kBreak) break;
+    const Flow flow = Exec(stmt.body, inner);
+    if (flow == Flow::kBreak) break;
+    completed = completed || flow == Flow::kNext;
   }
-  return Flow::kNext;
+  return completed ? Flow::kNext : Exec(stmt.else_body, Inner(scope));
 }
 
 Interpreter::Flow Interpreter::ExecWith(const Stmt& stmt, const ScopePtr& scope) {
@@ -139,6 +139,12 @@ Interpreter::Flow Interpreter::ExecWith(const Stmt& stmt, const ScopePtr& scope)
 void Interpreter::ExecSetBlock(const Stmt& stmt, const ScopePtr& scope) {
   Value text = FilterText(stmt.expr.get(), Capture(stmt.body, Inner(scope)), scope);
   Assign(*stmt.target, std::move(text), scope);
+}
+
+void Interpreter::ExecFilter(const Stmt& stmt, const ScopePtr& scope) {
+  const Value text = FilterText(stmt.expr.get(), Capture(stmt.body, Inner(scope)), scope);
+  if (!text.is_string()) Fail("the tag filter makes a {}, not a string", TypeName(text));
+  Emit(text.AsString());
 }
 
 void Interpreter::ExecCallBlock(const Stmt& stmt, const ScopePtr& scope) {

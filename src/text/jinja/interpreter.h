@@ -83,6 +83,7 @@ class Interpreter {
   Flow ExecFor(const Stmt& stmt, const Value& iterable, const ScopePtr& scope, int depth);
   Flow ExecWith(const Stmt& stmt, const ScopePtr& scope);
   void ExecSetBlock(const Stmt& stmt, const ScopePtr& scope);
+  void ExecFilter(const Stmt& stmt, const ScopePtr& scope);
   void ExecCallBlock(const Stmt& stmt, const ScopePtr& scope);
   Value FilterText(const Expr* chain, std::string text, const ScopePtr& scope);
   void Assign(const Expr& target, Value value, const ScopePtr& scope);

@@ -170,7 +170,8 @@ Arguments Interpreter::EvalArguments(const Expr& expr, const ScopePtr& scope) {
     if (argument.stars == 0 && argument.name.empty()) {
       arguments.positional.push_back(Eval(*argument.value, scope));
     } else if (argument.stars == 1) {
-      for (Value& item : Iterate(Eval(*argument.value, scope), budget_)) arguments.positional.push_back(std::move(item));
+      for (Value& item : Iterate(Eval(*argument.value, scope), budget_))
+        arguments.positional.push_back(std::move(item));
     } else {
       EvalNamed(argument, scope, &arguments);
     }
@@ -193,6 +194,8 @@ void Interpreter::EvalNamed(const Argument& argument, const ScopePtr& scope, Arg
 
 // As jinja2 looks: an attribute of the Python object first, then an item.
 Value Interpreter::Attribute(const Value& value, std::string_view name) {
+  if (name.starts_with("__") && value.is_undefined())
+    return Value::Undefined(fmt::format("{} is not to be seen", name));
   if (value.is_undefined()) Fail("{}", value.WhyUndefined());
   if (const Native* method = FindMethod(value, name)) return Value(Make<NativeObject>(*method, value));
   if (value.is(Kind::kObject) && !name.starts_with('_')) {

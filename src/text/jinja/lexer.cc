@@ -56,7 +56,8 @@ class Lexer {
   void TextAndTag() {
     size_t begin = place_;
     while ((begin = source_.find('{', begin)) != source_.npos) {
-      if (begin + 1 < source_.size() && std::string_view("{%#").find(source_[begin + 1]) != std::string_view::npos) break;
+      if (begin + 1 < source_.size() && std::string_view("{%#").find(source_[begin + 1]) != std::string_view::npos)
+        break;
       ++begin;
     }
     if (begin == source_.npos) {
@@ -182,8 +183,8 @@ class Lexer {
   size_t Digits(size_t at, std::string_view allowed) const {
     size_t end = at;
     while (end < source_.size()) {
-      const bool joined = source_[end] == '_' && end > at && end + 1 < source_.size() &&
-                          allowed.find(source_[end + 1]) != allowed.npos;
+      const bool joined =
+          source_[end] == '_' && end > at && end + 1 < source_.size() && allowed.find(source_[end + 1]) != allowed.npos;
       if (!joined && allowed.find(source_[end]) == allowed.npos) break;
       ++end;
     }
@@ -197,8 +198,9 @@ class Lexer {
     if (at(start) == '0' && std::string_view("xXoObB").find(at(start + 1)) != std::string_view::npos) {
       const char base = static_cast<char>(at(start + 1) | 0x20);
       const size_t skip = at(start + 2) == '_' ? 3 : 2;
-      const size_t size =
-          Digits(start + skip, base == 'x' ? "0123456789abcdefABCDEF" : base == 'o' ? "01234567" : "01");
+      const size_t size = Digits(start + skip, base == 'x'   ? "0123456789abcdefABCDEF"
+                                               : base == 'o' ? "01234567"
+                                                             : "01");
       if (size > 0) return AddNumber(TokenKind::kInteger, skip + size);
     }
     size_t end = start + Digits(start, kDecimal);

@@ -18,8 +18,7 @@ struct Native {
   Value (*raw)(Interpreter&, const Value& self, const Arguments&) = nullptr;
 
   Value Run(Interpreter& interpreter, const Value& self, const Arguments& arguments) const {
-    return raw != nullptr ? raw(interpreter, self, arguments)
-                          : bound(interpreter, self, Bound(name, spec, arguments));
+    return raw != nullptr ? raw(interpreter, self, arguments) : bound(interpreter, self, Bound(name, spec, arguments));
   }
 };
 

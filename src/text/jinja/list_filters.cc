@@ -137,7 +137,8 @@ Value Extreme(I& in, const Value& value, const Bound& args) {
   std::optional<Keyed> best;
   for (Value& item : Iterate(value, in.budget())) {
     Value key = SortKey(in, item, attribute, args.Bool(0, false));
-    const bool better = !best.has_value() || (Largest ? Less(best->first, key, in.budget()) : Less(key, best->first, in.budget()));
+    const bool better =
+        !best.has_value() || (Largest ? Less(best->first, key, in.budget()) : Less(key, best->first, in.budget()));
     if (better) best.emplace(std::move(key), std::move(item));
   }
   return best.has_value() ? best->second : Value::Undefined("an empty list has no smallest or largest item");
@@ -227,6 +228,7 @@ Value SliceInto(I& in, const Value& value, const Bound& args) {
 // map("filter", ...) or map(attribute="a.b", default=...).
 Value Map(I& in, const Value& value, const Arguments& arguments) {
   Values out;
+  if (!Truthy(value)) return Generator(in, {});  // also for None and 0
   if (arguments.positional.empty()) {
     const Bound args("map", "attribute default=", arguments);
     const Value fallback = args.Or(1, Value());
@@ -248,6 +250,7 @@ Value Map(I& in, const Value& value, const Arguments& arguments) {
 // select, reject, selectattr and rejectattr: by a test, or by truth.
 template <bool Keep, bool ByAttribute>
 Value Select(I& in, const Value& value, const Arguments& arguments) {
+  if (!Truthy(value)) return Generator(in, {});  // also for None and 0
   Arguments rest = arguments;
   if (ByAttribute && rest.positional.empty()) Fail("selectattr and rejectattr need an attribute");
   Value attribute;

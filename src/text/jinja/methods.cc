@@ -36,7 +36,9 @@ Value Parts(I& in, const std::vector<std::string_view>& parts) {
   return MakeList(std::move(items), in.budget());
 }
 
-bool IsSpaceAt(std::string_view text) { return Strip(text.substr(0, DecodeUtf8(text).bytes), nullptr, true, false).empty(); }
+bool IsSpaceAt(std::string_view text) {
+  return Strip(text.substr(0, DecodeUtf8(text).bytes), nullptr, true, false).empty();
+}
 
 std::vector<std::string_view> SplitSpace(std::string_view text, int64_t count) {
   std::vector<std::string_view> parts;
@@ -151,9 +153,8 @@ template <bool (*Is)(char32_t)>
 Value All(I& in, const Value& self, const Bound&) {
   in.budget().Bytes(self.AsString().size());
   const auto characters = Characters(self.AsString());
-  return Value(!characters.empty() && std::all_of(characters.begin(), characters.end(), [](std::string_view c) {
-    return Is(DecodeUtf8(c).code_point);
-  }));
+  return Value(!characters.empty() && std::all_of(characters.begin(), characters.end(),
+                                                  [](std::string_view c) { return Is(DecodeUtf8(c).code_point); }));
 }
 bool IsAlnum(char32_t c) { return IsLetter(c) || IsNumeric(c); }
 
@@ -186,11 +187,13 @@ const Native kStringMethods[] = {
     {"rpartition", "sep", [](I& i, const Value& s, const Bound& a) { return Partition(i, s, a, true); }},
     {"startswith", "prefix",
      [](I&, const Value& s, const Bound& a) {
-       return Value(AnyAffix(a, [](std::string_view t, std::string_view p) { return t.starts_with(p); }, s.AsString()));
+       return Value(AnyAffix(
+           a, [](std::string_view t, std::string_view p) { return t.starts_with(p); }, s.AsString()));
      }},
     {"endswith", "suffix",
      [](I&, const Value& s, const Bound& a) {
-       return Value(AnyAffix(a, [](std::string_view t, std::string_view p) { return t.ends_with(p); }, s.AsString()));
+       return Value(AnyAffix(
+           a, [](std::string_view t, std::string_view p) { return t.ends_with(p); }, s.AsString()));
      }},
     {"removeprefix", "prefix",
      [](I& i, const Value& s, const Bound& a) {

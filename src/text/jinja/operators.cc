@@ -11,7 +11,8 @@ namespace {
 
 using Operation = Value (*)(const Value&, const Value&, Budget&);
 
-Value CheckedInt(bool overflow, int64_t value) {
+// By reference: the call that computes `overflow` writes it.
+Value CheckedInt(bool overflow, const int64_t& value) {
   if (overflow) Fail("an integer result does not fit 64 bits");
   return Value(value);
 }
@@ -92,7 +93,8 @@ Value FloorDivide(const Value& a, const Value& b, Budget&) {
   CheckDivision("//", a, b);
   if (BothInts(a, b)) {
     const int64_t x = a.AsInt(), y = b.AsInt();
-    if (y == -1) return CheckedInt(x == std::numeric_limits<int64_t>::min(), x == std::numeric_limits<int64_t>::min() ? 0 : -x);
+    if (y == -1)
+      return CheckedInt(x == std::numeric_limits<int64_t>::min(), x == std::numeric_limits<int64_t>::min() ? 0 : -x);
     return Value(x / y - (x % y != 0 && (x < 0) != (y < 0) ? 1 : 0));
   }
   const double x = a.AsDouble(), y = b.AsDouble();
@@ -187,7 +189,8 @@ std::string ConvertText(std::string_view spec, std::string text) {
   const bool left = spec.find('-') != spec.npos;
   const size_t dot = spec.find('.');
   const std::string_view width_text = spec.substr(std::min(spec.find_first_of("123456789"), spec.size()));
-  const size_t width = width_text.empty() || spec.find_first_of("123456789") > dot ? 0 : std::stoul(std::string(width_text));
+  const size_t width =
+      width_text.empty() || spec.find_first_of("123456789") > dot ? 0 : std::stoul(std::string(width_text));
   if (dot != spec.npos) {
     const size_t keep = dot + 1 < spec.size() ? std::stoul(std::string(spec.substr(dot + 1))) : 0;
     const auto characters = Characters(text);
@@ -202,8 +205,7 @@ std::string ConvertText(std::string_view spec, std::string text) {
 
 Value Binary(std::string_view op, const Value& a, const Value& b, Budget& budget) {
   static constexpr std::pair<std::string_view, Operation> kOperations[] = {
-      {"+", Add},          {"-", Subtract},  {"*", Multiply}, {"/", Divide},
-      {"//", FloorDivide}, {"%", Remainder}, {"**", Power},
+      {"+", Add}, {"-", Subtract}, {"*", Multiply}, {"/", Divide}, {"//", FloorDivide}, {"%", Remainder}, {"**", Power},
   };
   for (const auto& [name, operation] : kOperations) {
     if (name == op) return operation(a, b, budget);
@@ -280,7 +282,8 @@ Value Range(int64_t start, int64_t stop, int64_t step, Budget& budget) {
   auto range = std::make_shared<Sequence>();
   range->type = SequenceType::kRange;
   for (int64_t i = 0; i < count; ++i) range->items.emplace_back(start + i * step);
-  range->shown = step == 1 ? fmt::format("range({}, {})", start, stop) : fmt::format("range({}, {}, {})", start, stop, step);
+  range->shown =
+      step == 1 ? fmt::format("range({}, {})", start, stop) : fmt::format("range({}, {}, {})", start, stop, step);
   return Value(std::shared_ptr<const Sequence>(std::move(range)));
 }
 
@@ -316,7 +319,8 @@ std::string PercentFormat(const std::string& format, const Values& arguments, Bu
     }
     if (out.size() > (size_t{1} << 20)) budget.Bytes(out.size());  // what widths and texts add up to
   }
-  const bool spare = arguments.size() == 1 && (arguments[0].is_dict() || arguments[0].is_undefined() || arguments[0].is_sequence());
+  const bool spare =
+      arguments.size() == 1 && (arguments[0].is_dict() || arguments[0].is_undefined() || arguments[0].is_sequence());
   if (used < arguments.size() && !(used == 0 && spare)) Fail("a format has fewer conversions than arguments");
   budget.Bytes(out.size());
   return out;

@@ -79,7 +79,8 @@ std::string FormatOne(const Value& value, std::string_view spec, Budget& budget)
   const bool plain = spec.empty();
   if (plain && percent == "%") return Align(Str(value, budget), fill, align, width);
   const char kind = plain ? (value.is_string() ? 's' : value.is(Kind::kFloat) ? 'g' : 'd') : spec[0];
-  if (spec.size() > 1 || (kind == 's') != value.is_string()) Fail("the format {} does not fit a {}", spec, TypeName(value));
+  if (spec.size() > 1 || (kind == 's') != value.is_string())
+    Fail("the format {} does not fit a {}", spec, TypeName(value));
   if (kind == 'd' && value.is(Kind::kFloat)) Fail("the format d does not fit a float");
   return Align(PercentFormat(percent + kind, {value}, budget), fill, align, width);
 }

@@ -21,7 +21,8 @@ bool CompareAs(I& in, const Value& a, const Value& b) {
 
 bool IsSequence(const Value& value) {
   return value.is_undefined() || value.is_string() || value.is_dict() ||
-         (value.is_sequence() && !value.is_sequence(SequenceType::kGenerator) && value.AsSequence().type < SequenceType::kKeys);
+         (value.is_sequence() && !value.is_sequence(SequenceType::kGenerator) &&
+          value.AsSequence().type < SequenceType::kKeys);
 }
 
 template <bool (*Is)(const Value&)>
@@ -47,9 +48,8 @@ const Native kTests[] = {
     {"mapping", "", Kindly<[](const Value& v) { return v.is_dict(); }>},
     {"iterable", "", Kindly<IsIterable>},
     {"sequence", "", Kindly<IsSequence>},
-    {"callable", "", Kindly<[](const Value& v) {
-       return v.is_undefined() || (v.is(Kind::kObject) && v.AsObject()->callable());
-     }>},
+    {"callable", "",
+     Kindly<[](const Value& v) { return v.is_undefined() || (v.is(Kind::kObject) && v.AsObject()->callable()); }>},
     {"escaped", "", Kindly<[](const Value&) { return false; }>},
     {"lower", "",
      [](I& i, const Value& v, const Bound&) {
