@@ -138,7 +138,8 @@ Value Round(I&, const Value& value, const Bound& args) {
   if (method != "ceil" && method != "floor") Fail("round knows common, ceil and floor, not \"{}\"", method);
   const double scale = std::pow(10.0, static_cast<double>(digits));
   const double scaled = value.AsDouble() * scale;
-  return Value((method == "ceil" ? std::ceil(scaled) : std::floor(scaled)) / scale);
+  // Python's ceil and floor are integers, which have no negative zero.
+  return Value(((method == "ceil" ? std::ceil(scaled) : std::floor(scaled)) + 0.0) / scale);
 }
 
 Value ToJsonFilter(I& in, const Value& value, const Bound& args) {
