@@ -8,7 +8,7 @@ CONTEXT = {
 }
 NAMES = list(CONTEXT) + ["missing"]
 LITERALS = ["0", "1", "2", "-1", "3.5", "1e3", "10", "'a'", "'lo'", "''", '"x\\ny"', "' '", "true", "none", "[]", "[1, 'a']", "{}",
-            "{'a': 1, 'k': none}", "(1, 2)", "'<b>&'", "'12'", "'é'", "1.0"]
+            "{'a': 1, 'k': none}", "(1, 2)", "1e16", "0.00001", "'<b>&'", "'12'", "'é'", "1.0"]
 BINARY = ["+", "-", "*", "/", "//", "%", "~", "==", "!=", "<", "<=", ">", ">=", "in", "not in", "and", "or", "**"]
 FILTERS = ["trim", "length", "default('x')", "default('x', true)", "join(', ')", "tojson", "tojson(indent=2)", "upper", "lower", "capitalize",
            "title", "replace('a', 'bb')", "first", "last", "list", "string", "int", "float", "abs", "round", "round(1)", "items|list",
