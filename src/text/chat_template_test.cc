@@ -59,10 +59,13 @@ TEST(ChatTemplate, ErrorsNameTheLineAndTheConstruct) {
 
 TEST(ChatTemplate, BoundsWhatATemplateMayCost) {
   const auto limited = AllOf(HasSubstr("resource exhausted"), HasSubstr("line 1"));
-  EXPECT_THAT(Render("{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"), limited);
+  EXPECT_THAT(Render("{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
+                     OrderedJson::object(), {.max_steps = 1'000'000}),
+              limited);
   EXPECT_THAT(Render("{{ range(100001) }}"), limited);
   EXPECT_THAT(Render("{{ 'x' * 99999999999 }}"), limited);
-  EXPECT_THAT(Render("{% set n = namespace(s='x') %}{% for i in range(99) %}{% set n.s = n.s ~ n.s %}{% endfor %}"),
+  EXPECT_THAT(Render("{% set n = namespace(s='x') %}{% for i in range(99) %}{% set n.s = n.s ~ n.s %}{% endfor %}",
+                     OrderedJson::object(), {.max_value_bytes = 16 << 20}),
               limited);
   EXPECT_THAT(Render("{% set n = namespace(s=[]) %}{% for i in range(9999) %}{% set n.s = [n.s] %}{% endfor %}"),
               limited);

@@ -64,7 +64,7 @@ def expected(env, template, context):
 
 
 def main():
-    count = int(sys.argv[2]) if len(sys.argv) > 2 else 3000
+    count = int(sys.argv[2]) if len(sys.argv) > 2 else 2000
     seed = int(sys.argv[3]) if len(sys.argv) > 3 else 1
     cases = list(templates.cases()) + list(random_templates.cases(count, seed))
     requests = "".join(json.dumps({"template": t, "context": c}) + "\n" for _, t, c in cases)
