@@ -185,6 +185,14 @@ std::string ConvertNumber(std::string spec, char kind, const Value& value) {
   return std::string(buffer, static_cast<size_t>(size));
 }
 
+// Behind the flags, the width and the precision that start at `at`.
+size_t EndOfConversion(const std::string& format, size_t at) {
+  at = std::min(format.find_first_not_of("-+ 0#", at), format.size());
+  at = std::min(format.find_first_not_of("0123456789", at), format.size());
+  if (at < format.size() && format[at] == '.') at = format.find_first_not_of("0123456789", at + 1);
+  return at < format.size() ? at : format.npos;
+}
+
 std::string ConvertText(std::string_view spec, std::string text) {
   const bool left = spec.find('-') != spec.npos;
   const size_t dot = spec.find('.');
@@ -295,7 +303,7 @@ std::string PercentFormat(const std::string& format, const Values& arguments, Bu
       out += format[i];
       continue;
     }
-    const size_t end = format.find_first_not_of("-+ 0#.123456789", i + 1);
+    const size_t end = EndOfConversion(format, i + 1);
     if (end == format.npos) Fail("a format ends within a conversion");
     const std::string spec = format.substr(i, end - i);
     if (spec.size() > 8) Fail("the conversion {} of a format is too wide", spec);
