@@ -54,6 +54,7 @@ TEST(ChatTemplate, ErrorsNameTheLineAndTheConstruct) {
   EXPECT_THAT(Render("{{ [].append(1) }}"), HasSubstr("append"));
   EXPECT_THAT(Render("{{ 9223372036854775807 + 1 }}"), HasSubstr("64 bits"));
   EXPECT_THAT(Render("{{ '%.+s' % 1 }}{{ '%5.2#d' % 1 }}"), HasSubstr("conversion"));
+  EXPECT_THAT(Render("{{ '%d' % 1e300 }}"), HasSubstr("64 bits"));
   EXPECT_THAT(Render("\xFF"), HasSubstr("UTF-8"));
   EXPECT_THAT(Render("x", OrderedJson::array()), HasSubstr("no JSON object"));
 }

@@ -133,6 +133,7 @@ Value Round(I&, const Value& value, const Bound& args) {
   if (method == "common") {
     if (value.is_integral() && digits >= 0) return Value(value.AsInt());
     const double rounded = RoundHalfEven(value.AsDouble(), digits);
+    if (value.is_integral() && !(std::abs(rounded) < 0x1p63)) Fail("a rounded integer does not fit 64 bits");
     return value.is_integral() ? Value(static_cast<int64_t>(rounded)) : Value(rounded);
   }
   if (method != "ceil" && method != "floor") Fail("round knows common, ceil and floor, not \"{}\"", method);

@@ -173,6 +173,7 @@ std::string ConvertNumber(std::string spec, char kind, const Value& value) {
   char buffer[512];
   int size = 0;
   if (kind == 'd' || kind == 'i' || kind == 'u' || kind == 'x' || kind == 'X' || kind == 'o') {
+    if (!(std::abs(value.AsDouble()) < 0x1p63)) Fail("%{} of a number that does not fit 64 bits", kind);
     const int64_t number = value.is(Kind::kFloat) ? static_cast<int64_t>(value.AsDouble()) : value.AsInt();
     if (number < 0 && kind != 'd' && kind != 'i') Fail("%{} of a negative number", kind);
     spec += kind == 'u' ? "lld" : std::string("ll") + kind;
