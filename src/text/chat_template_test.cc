@@ -83,6 +83,16 @@ TEST(ChatTemplate, BoundsWhatATemplateMayCost) {
               HasSubstr("the output is longer than 100 bytes"));
 }
 
+// Half a text's worth of needle that nearly fits everywhere: searching place by place would take minutes.
+TEST(ChatTemplate, SearchesInLinearTime) {
+  for (const std::string_view expression : {"(n + 'b') in t", "t.find(n + 'b')", "t.rfind('b' + n)", "t.count(n + 'b')",
+                                            "t.split(n + 'b')|length", "t.rsplit('b' + n)|length"}) {
+    const std::string source =
+        fmt::format("{{% set n = 'a' * 200000 %}}{{% set t = 'a' * 400000 %}}{{{{ {} }}}}", expression);
+    EXPECT_LE(Render(source).size(), 8u) << expression;
+  }
+}
+
 TEST(ChatTemplate, ShowsNothingOfPython) {
   EXPECT_EQ(Render("{{ ''.__class__ }}{{ {}.__init__ is defined }}"), "False");
 }

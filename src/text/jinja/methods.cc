@@ -3,6 +3,7 @@
 
 #include "text/jinja/library.h"
 #include "text/jinja/python_text.h"
+#include "text/jinja/search.h"
 #include "text/jinja/string_functions.h"
 #include "text/unicode.h"
 #include "text/utf8.h"
@@ -80,13 +81,22 @@ std::vector<std::string_view> SplitSpaceFromRight(std::string_view text, int64_t
 std::vector<std::string_view> SplitAt(std::string_view text, std::string_view by, int64_t count, bool right) {
   if (by.empty()) Fail("the separator of split is empty");
   std::vector<std::string_view> parts;
+  // From the right, the same from the left of both turned round.
+  const std::string turned = right ? std::string(text.rbegin(), text.rend()) : std::string();
+  const std::string turned_by = right ? std::string(by.rbegin(), by.rend()) : std::string();
+  const std::string_view searched = right ? std::string_view(turned) : text,
+                         part = right ? std::string_view(turned_by) : by;
+  const auto piece = [&](size_t begin, size_t end) {
+    return text.substr(right ? text.size() - end : begin, end - begin);
+  };
+  size_t place = 0;
   while (count < 0 || static_cast<int64_t>(parts.size()) < count) {
-    const size_t found = right ? text.rfind(by) : text.find(by);
+    const size_t found = FindFirst(searched, part, place);
     if (found == text.npos) break;
-    parts.push_back(right ? text.substr(found + by.size()) : text.substr(0, found));
-    text = right ? text.substr(0, found) : text.substr(found + by.size());
+    parts.push_back(piece(place, found));
+    place = found + by.size();
   }
-  parts.push_back(text);
+  parts.push_back(piece(place, text.size()));
   if (right) std::reverse(parts.begin(), parts.end());
   return parts;
 }
@@ -102,7 +112,7 @@ Value Split(I& in, const Value& self, const Bound& args, bool right) {
 Value Partition(I& in, const Value& self, const Bound& args, bool right) {
   const std::string& text = self.AsString();
   if (args.Text(0).empty()) Fail("the separator of partition is empty");
-  const size_t at = right ? text.rfind(args.Text(0)) : text.find(args.Text(0));
+  const size_t at = right ? FindLast(text, args.Text(0)) : FindFirst(text, args.Text(0));
   in.budget().Bytes(text.size());
   Values parts;
   if (at == text.npos) {
@@ -117,7 +127,7 @@ Value Partition(I& in, const Value& self, const Bound& args, bool right) {
 Value Find(I& in, const Value& self, const Bound& args, bool right, bool must) {
   const std::string& text = self.AsString();
   in.budget().Bytes(text.size());
-  const size_t at = right ? text.rfind(args.Text(0)) : text.find(args.Text(0));
+  const size_t at = right ? FindLast(text, args.Text(0)) : FindFirst(text, args.Text(0));
   if (at == text.npos && must) Fail("the string has no \"{}\"", args.Text(0));
   if (at == text.npos) return Value(int64_t{-1});
   return Value(static_cast<int64_t>(CountCharacters(std::string_view(text).substr(0, at))));
@@ -128,9 +138,8 @@ Value CountIn(I& in, const Value& self, const Bound& args) {
   in.budget().Bytes(text.size());
   if (args.Text(0).empty()) return Value(static_cast<int64_t>(CountCharacters(text)) + 1);
   int64_t count = 0;
-  for (size_t at = text.find(args.Text(0)); at != text.npos; at = text.find(args.Text(0), at + args.Text(0).size())) {
-    ++count;
-  }
+  const std::string& part = args.Text(0);
+  for (size_t at = FindFirst(text, part); at != text.npos; at = FindFirst(text, part, at + part.size())) ++count;
   return Value(count);
 }
 

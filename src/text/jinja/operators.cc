@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "text/jinja/python_text.h"
+#include "text/jinja/search.h"
 
 namespace nosa::text::jinja {
 namespace {
@@ -247,7 +248,7 @@ bool Contains(const Value& container, const Value& item, Budget& budget) {
   if (container.is_string()) {
     if (!item.is_string()) Fail("in looks for a string in a string, not for a {}", TypeName(item));
     budget.Bytes(container.AsString().size());
-    return container.AsString().find(item.AsString()) != std::string::npos;
+    return FindFirst(container.AsString(), item.AsString()) != std::string::npos;
   }
   if (container.is_dict()) return container.AsDict().Find(item, budget) != nullptr;
   if (!container.is_sequence()) Fail("in does not work on a {}", TypeName(container));

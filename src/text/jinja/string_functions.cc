@@ -4,6 +4,7 @@
 
 #include "text/jinja/operators.h"
 #include "text/jinja/python_text.h"
+#include "text/jinja/search.h"
 #include "text/unicode.h"
 #include "text/utf8.h"
 
@@ -154,7 +155,7 @@ std::string Replace(std::string_view text, std::string_view from, std::string_vi
       place += size;
       continue;
     }
-    const size_t found = text.find(from, place);
+    const size_t found = FindFirst(text, from, place);
     if (found == text.npos) break;
     add(text.substr(place, found - place));
     add(to);
