@@ -14,7 +14,9 @@
 #include "apps/session.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "io/file.h"
 #include "io/safetensors.h"
+#include "text/grammar.h"
 
 namespace nosa::apps {
 namespace {
@@ -24,6 +26,7 @@ struct GenerateFlags {
   PromptFlags prompt;
   engine::Request request;  // what all prompts have in common
   std::optional<std::string> record_trace;
+  std::optional<std::string> json_schema, grammar;  // files
 };
 
 // The run of one batch: submitted requests and what is shown of them while they are answered.
@@ -113,7 +116,16 @@ Status WriteTrace(const Session& session, const std::string& file, SelectionReco
   return Status::Ok();
 }
 
+// The language of --json-schema or --grammar; null: neither was given.
+Result<std::shared_ptr<const text::Grammar>> ReadGrammar(const GenerateFlags& flags) {
+  if (!flags.json_schema && !flags.grammar) return std::shared_ptr<const text::Grammar>();
+  const std::string& file = flags.json_schema ? *flags.json_schema : *flags.grammar;
+  NOSA_ASSIGN_OR_RETURN(const std::string text, io::ReadTextFile(file));
+  return flags.json_schema ? text::Grammar::FromJsonSchema(text, file) : text::Grammar::FromText(text, file);
+}
+
 Status Generate(GenerateFlags flags) {
+  NOSA_ASSIGN_OR_RETURN(flags.request.grammar, ReadGrammar(flags));
   if (flags.record_trace) NOSA_RETURN_IF_ERROR(CheckOutputFile("--record-trace", *flags.record_trace));
   // Without one, the likeliest tokens of a device's steps need not come with their logits.
   flags.request.fingerprint = flags.common.json || !flags.common.quiet;
@@ -168,6 +180,9 @@ void AddGenerate(Command command) {
   command.Seed("--seed", &request.sampling.seed, "of the draws");
   command.Switch("--ignore-eos", &request.ignore_eos, "go on after the model's end token");
   command.Texts("--stop", &request.stop, "text that ends the answer; may be given several times");
+  command.Text("--json-schema", &flags->json_schema, "the answer is JSON that this schema describes", "FILE");
+  command.Text("--grammar", &flags->grammar, "the answer is a text of this grammar (docs/structured-output.md)",
+               "FILE");
   command.Text("--record-trace", &flags->record_trace,
                "also write which blocks each decode step read: layer.L.selected [steps, KV heads, blocks] u8", "FILE");
   AddCommonFlags(command, &flags->common);
@@ -186,6 +201,10 @@ void AddGenerate(Command command) {
         for (const std::string& stop : flags->request.stop) {
           if (stop.empty()) return InvalidArgument("--stop: expected text, found \"\"");
         }
+        if (flags->json_schema && flags->grammar)
+          return InvalidArgument("expected one of --json-schema and --grammar, found both");
+        if ((flags->json_schema || flags->grammar) && flags->request.ignore_eos)
+          return InvalidArgument("--ignore-eos goes on after the end, which --json-schema and --grammar do not allow");
         return flags->request.sampling.Validate();
       });
 }

@@ -22,7 +22,8 @@ Engine::Engine(std::shared_ptr<const model::Model> model, std::shared_ptr<const 
       tokenizer_(std::move(tokenizer)),
       options_(std::move(options)),
       backend_(backend),
-      sampler_(backend) {}
+      sampler_(backend),
+      constraints_(tokenizer_, model_->config().vocab_size, model_->config().eos_tokens) {}
 
 Engine::~Engine() = default;
 
@@ -68,12 +69,21 @@ Status Engine::Validate(const Request& request, size_t present) const {
   for (const std::string& stop : request.stop) {
     if (stop.empty()) return InvalidArgument("a stop string must not be empty");
   }
+  if (request.grammar != nullptr && request.ignore_eos)
+    return InvalidArgument("a grammar says where the answer ends, which ignore_eos forbids");
   const int64_t total = static_cast<int64_t>(present) + request.max_tokens;
   if (total > model_->config().max_position) {
     return InvalidArgument("the model reads at most {} tokens, the prompt has {} and {} more are asked for",
                            model_->config().max_position, present, request.max_tokens);
   }
   return Status::Ok();
+}
+
+// Nothing when the request has no grammar.
+Result<std::optional<Constraint>> Engine::BeginConstraint(const Request& request) {
+  if (request.grammar == nullptr) return std::optional<Constraint>();
+  NOSA_ASSIGN_OR_RETURN(Constraint constraint, constraints_.Begin(request.grammar));
+  return std::optional<Constraint>(std::move(constraint));
 }
 
 namespace {
@@ -87,8 +97,12 @@ Status CheckIds(std::span<const TokenId> ids, int vocab) {
 }
 
 // Starts an answer to what `tokens` now holds.
-void BeginAnswer(Sequence* sequence, Request request, std::shared_ptr<const text::Tokenizer> tokenizer) {
+void BeginAnswer(Sequence* sequence, Request request, std::optional<Constraint> constraint,
+                 std::shared_ptr<const text::Tokenizer> tokenizer) {
   sequence->request = std::move(request);
+  sequence->request.sampling.masked = constraint.has_value();
+  sequence->constraint.reset();
+  if (constraint) sequence->constraint.emplace(*std::move(constraint));
   sequence->phase = Phase::kPrompt;
   sequence->prompt_end = sequence->answer_begin = static_cast<int>(sequence->tokens.size());
   sequence->cancelled = false;
@@ -105,12 +119,13 @@ Result<RequestId> Engine::Submit(Request request) {
   if (request.prompt.empty()) return InvalidArgument("the prompt has no tokens");
   NOSA_RETURN_IF_ERROR(CheckIds(request.prompt, model_->config().vocab_size));
   NOSA_RETURN_IF_ERROR(Validate(request, request.prompt.size()));
+  NOSA_ASSIGN_OR_RETURN(std::optional<Constraint> constraint, BeginConstraint(request));
   const int reserve = std::max(request.reserve_tokens, static_cast<int>(request.prompt.size()) + request.max_tokens);
   auto sequence = std::make_unique<Sequence>();
   NOSA_ASSIGN_OR_RETURN(sequence->kv, store_->Open(model_->SequenceNeeds(reserve)));
   runner_->Forget(sequence->kv);
   sequence->tokens = request.prompt;
-  BeginAnswer(sequence.get(), std::move(request), tokenizer_);
+  BeginAnswer(sequence.get(), std::move(request), std::move(constraint), tokenizer_);
   size_t i = 0;
   while (i < sequences_.size() && sequences_[i] != nullptr) ++i;
   if (i == sequences_.size()) sequences_.emplace_back();
@@ -129,6 +144,7 @@ Status Engine::Continue(RequestId id, int keep, std::vector<TokenId> tokens, Req
              sequence.tokens.size());
   const size_t total = static_cast<size_t>(keep) + tokens.size();
   NOSA_RETURN_IF_ERROR(Validate(request, total));
+  NOSA_ASSIGN_OR_RETURN(std::optional<Constraint> constraint, BeginConstraint(request));
   const int64_t admitted = store_->max_tokens(sequence.kv);
   if (static_cast<int64_t>(total) + request.max_tokens > admitted) {
     return ResourceExhausted("the sequence was admitted for {} tokens, {} are needed", admitted,
@@ -144,7 +160,7 @@ Status Engine::Continue(RequestId id, int keep, std::vector<TokenId> tokens, Req
   }
   sequence.tokens.resize(static_cast<size_t>(keep));
   sequence.tokens.insert(sequence.tokens.end(), tokens.begin(), tokens.end());
-  BeginAnswer(&sequence, std::move(request), tokenizer_);
+  BeginAnswer(&sequence, std::move(request), std::move(constraint), tokenizer_);
   return Status::Ok();
 }
 
@@ -256,6 +272,8 @@ void Engine::StepPrefill(Sequence& sequence, std::vector<Event>* events) {
   if (sequence.request.max_tokens == 0) return Finish(sequence, FinishReason::kLength, Status::Ok(), events);
   sequence.phase = Phase::kAnswer;
   sequence.answers_from = ++answers_begun_;
+  if (sequence.constraint && sequence.constraint->complete())
+    return Finish(sequence, FinishReason::kEos, Status::Ok(), events);
   Emit(sequence, Draw(sequence, RowOf(logits, logits.rows() - 1)), events);
 }
 
@@ -421,7 +439,8 @@ TokenId Engine::Draw(Sequence& sequence, std::span<const float> logits) {
     sequence.result.fingerprint = sequence.hash.Digest();
   }
   const TokenPos pos = static_cast<TokenPos>(sequence.tokens.size());
-  return sampler_.Sample(logits, sequence.request.sampling, sequence.tokens, pos);
+  const text::TokenMask* mask = sequence.constraint ? &sequence.constraint->mask() : nullptr;
+  return sampler_.Sample(logits, sequence.request.sampling, sequence.tokens, pos, mask);
 }
 
 void Engine::Emit(Sequence& sequence, TokenId token, std::vector<Event>* events, Event event) {
@@ -444,6 +463,14 @@ void Engine::Emit(Sequence& sequence, TokenId token, std::vector<Event>* events,
   }
   events->push_back(std::move(event));
   if (stopped) return Finish(sequence, FinishReason::kStop, Status::Ok(), events);
+  if (sequence.constraint) {
+    sequence.constraint->Accept(token);
+    if (sequence.constraint->complete()) return Finish(sequence, FinishReason::kEos, Status::Ok(), events);
+    if (sequence.constraint->stuck()) {
+      const Status stuck = FailedPrecondition("no token of this model goes on with the text in the grammar");
+      return Finish(sequence, FinishReason::kError, stuck, events);
+    }
+  }
   if (static_cast<int>(sequence.tokens.size()) - sequence.answer_begin >= sequence.request.max_tokens) {
     Finish(sequence, FinishReason::kLength, Status::Ok(), events);
   }

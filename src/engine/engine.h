@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/hash.h"
+#include "engine/constraint.h"
 #include "engine/request.h"
 #include "engine/seating.h"
 #include "kv/store.h"
@@ -52,7 +53,8 @@ class Engine {
   ~Engine();
 
   // Validates and admits. kInvalidArgument: empty prompt, ids outside the vocabulary (names the first), more tokens
-  // than the model's positions, bad sampling values. kResourceExhausted as KvStore::Open.
+  // than the model's positions, bad sampling values, a grammar with ignore_eos or that ConstraintCache::Begin refuses.
+  // kResourceExhausted as KvStore::Open.
   Result<RequestId> Submit(Request request);
 
   // After kFinished of a request with keep_open: forgets the tokens from position `keep` on (of prompt + generated),
@@ -87,6 +89,7 @@ class Engine {
          EngineOptions options, ops::Backend* backend);
 
   Status Validate(const Request& request, size_t present) const;
+  Result<std::optional<Constraint>> BeginConstraint(const Request& request);
   void StepPrefill(Sequence& sequence, std::vector<Event>* events);
   void StepDecode(std::vector<Event>* events);
   Status RunChunk(Sequence& sequence, int tokens, bool prefill, TensorView logits, model::SelectionRecord* record);
@@ -120,6 +123,7 @@ class Engine {
   std::vector<std::unique_ptr<Sequence>> sequences_;  // by RequestId; null: free
   size_t next_prefill_ = 0;                           // whose turn it is to have its prompt read
   Buffer logits_;
+  ConstraintCache constraints_;
   model::SelectionRecord record_;
   std::vector<model::SelectionRecord> decode_records_;  // of a step of all, or of each alone
   uint64_t recomputed_blocks_ = 0;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -9,6 +10,7 @@
 #include "engine/sampling.h"
 #include "model/runner.h"
 #include "tensor/view.h"
+#include "text/grammar.h"
 
 namespace nosa::engine {
 
@@ -20,6 +22,10 @@ struct Request {
   int max_tokens = 128;                // to generate; 0: only read the prompt
   std::vector<std::string> stop = {};  // text that ends the answer; not part of it
   bool ignore_eos = false;
+  // The answer's text is in this language, or the beginning of such a text if max_tokens or a stop string end it. It
+  // ends (FinishReason::kEos) with an end token, which may come exactly where the text is complete, or once nothing
+  // but the end may follow. Null: any text.
+  std::shared_ptr<const text::Grammar> grammar = nullptr;
   // Logits of the last n prompt positions are given out while the prompt is read (Event::kPromptLogits).
   int prompt_logits = 0;
   bool record_selection = false;  // with prompt_logits: also which blocks those positions read

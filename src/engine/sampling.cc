@@ -60,7 +60,7 @@ void SamplingState::KeepBest(size_t n) {
 }
 
 TokenId Sampler::Sample(std::span<const float> logits, const SamplingParams& params, std::span<const TokenId> context,
-                        TokenPos pos) {
+                        TokenPos pos, const text::TokenMask* mask) {
   const int64_t vocab = static_cast<int64_t>(logits.size());
   if (params.likeliest()) {
     ops::Grow(*backend_, sizeof(TokenId), backend_->shared_memory(), &scratch_);
@@ -73,13 +73,14 @@ TokenId Sampler::Sample(std::span<const float> logits, const SamplingParams& par
   }
   state_.params = &params;
   state_.context = context;
+  state_.mask = mask;
   state_.sorted = false;
   state_.candidates.clear();
   for (size_t i = 0; i < logits.size(); ++i) {
     // A broken logit must not win, nor poison the sum.
     if (std::isfinite(logits[i])) state_.candidates.push_back({static_cast<TokenId>(i), logits[i]});
   }
-  if (state_.candidates.empty()) return 0;
+  if (state_.candidates.empty() && mask == nullptr) return 0;
   for (const auto& stage : SamplingStages()) {
     if (stage->Active(params)) stage->Apply(&state_);
   }

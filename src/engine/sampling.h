@@ -11,6 +11,7 @@
 #include "base/status.h"
 #include "ops/backend.h"
 #include "tensor/buffer.h"
+#include "text/token_masks.h"
 
 namespace nosa::engine {
 
@@ -22,9 +23,11 @@ struct SamplingParams {
   float min_p = 0;               // in [0, 1]
   float repetition_penalty = 1;  // > 0; 1: none
   uint64_t seed = 0;
+  // Tokens are drawn from a mask (Sampler::Sample). Set by the engine for requests with a grammar.
+  bool masked = false;
 
   // Nothing but the likeliest token is asked for.
-  bool likeliest() const { return temperature == 0 && repetition_penalty == 1; }
+  bool likeliest() const { return temperature == 0 && repetition_penalty == 1 && !masked; }
   // kInvalidArgument naming the field, its range and the value.
   Status Validate() const;
 };
@@ -38,7 +41,8 @@ struct Candidate {
 // them, never all of them.
 struct SamplingState {
   const SamplingParams* params = nullptr;
-  std::span<const TokenId> context;  // prompt and generated tokens of the sequence
+  std::span<const TokenId> context;       // prompt and generated tokens of the sequence
+  const text::TokenMask* mask = nullptr;  // with params->masked: the tokens that may be drawn, at least one
   std::vector<Candidate> candidates;
   bool sorted = false;  // by falling logit, ties by rising id
   // Orders the candidates if they are not yet.
@@ -65,9 +69,10 @@ const std::vector<std::unique_ptr<SamplingStage>>& SamplingStages();
 class Sampler {
  public:
   explicit Sampler(ops::Backend* backend) : backend_(backend) {}
-  // logits [vocab] f32, not changed; where the backend and the host can address them.
+  // logits [vocab] f32, not changed; where the backend and the host can address them. `mask` goes with params.masked:
+  // it allows at least one token, and what it does not allow is not drawn, be the logits as broken as they may.
   TokenId Sample(std::span<const float> logits, const SamplingParams& params, std::span<const TokenId> context,
-                 TokenPos pos);
+                 TokenPos pos, const text::TokenMask* mask = nullptr);
 
  private:
   ops::Backend* backend_;

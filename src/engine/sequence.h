@@ -1,10 +1,12 @@
 // One open sequence of the engine: its tokens, how each got into the cache, and where its answer stands.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "base/hash.h"
+#include "engine/constraint.h"
 #include "engine/request.h"
 #include "text/tokenizer.h"
 
@@ -54,7 +56,8 @@ struct Sequence {
   RequestResult result;
   StreamHash hash;
   std::unique_ptr<text::StreamingDetokenizer> detokenizer;
-  std::string held;  // text that may be the beginning of a stop string
+  std::optional<Constraint> constraint;  // of request.grammar
+  std::string held;                      // text that may be the beginning of a stop string
 };
 
 // How much of `text` is certain not to belong to a stop string: [0, n) may be shown. Sets *stopped when a stop string

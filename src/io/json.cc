@@ -46,12 +46,14 @@ std::string_view Explain(const Json::exception& error) {
 }
 
 // Runs the parser and turns what it throws into a Status.
-Result<Json> Parse(std::string_view text, std::string_view what, const Json::parser_callback_t& callback) {
+template <typename AnyJson = Json>
+Result<AnyJson> Parse(std::string_view text, std::string_view what,
+                      const typename AnyJson::parser_callback_t& callback) {
   if (const std::optional<size_t> place = FindTooDeep(text)) {
     return InvalidArgument("{} is nested more than {} levels deep at byte {}", what, kMaxDepth, *place);
   }
   try {
-    return Json::parse(text, callback);
+    return AnyJson::parse(text, callback);
   } catch (const Json::exception& error) {
     return InvalidArgument("{} is not valid JSON: {}", what, Explain(error));
   } catch (const std::bad_alloc&) {
@@ -89,6 +91,10 @@ std::string Dump(const AnyJson& json) {
 }  // namespace
 
 Result<Json> ParseJson(std::string_view text, std::string_view what) { return Parse(text, what, nullptr); }
+
+Result<OrderedJson> ParseOrderedJson(std::string_view text, std::string_view what) {
+  return Parse<OrderedJson>(text, what, nullptr);
+}
 
 Result<Json> internal::ParseJsonStrict(std::string_view text, std::string_view what) {
   std::vector<std::set<std::string>> keys;  // of the objects that are open

@@ -17,6 +17,8 @@ using OrderedJson = nlohmann::ordered_json;
 // kInvalidArgument with the place of the first error; nesting deeper than 256 is an error too (it bounds recursion).
 // `what` names the text in messages ("config.json").
 Result<Json> ParseJson(std::string_view text, std::string_view what);
+// As ParseJson, and the keys of objects stay in the order of the text.
+Result<OrderedJson> ParseOrderedJson(std::string_view text, std::string_view what);
 Result<Json> ReadJsonFile(const std::filesystem::path& path);
 
 // One line of JSON that never throws: bytes that are not UTF-8 become U+FFFD.

@@ -41,17 +41,32 @@ using Ids = std::vector<TokenId>;
 TEST(StagesTest, TheListIsComplete) {
   std::vector<std::string> names;
   for (const auto& stage : SamplingStages()) names.emplace_back(stage->name());
-  EXPECT_EQ(names, (std::vector<std::string>{"repetition_penalty", "temperature", "top_k", "top_p", "min_p"}));
+  EXPECT_EQ(names, (std::vector<std::string>{"mask", "repetition_penalty", "temperature", "top_k", "top_p", "min_p"}));
 }
 
 TEST(StagesTest, NoneIsActiveByDefault) {
   for (const auto& stage : SamplingStages()) EXPECT_FALSE(stage->Active({})) << stage->name();
+  EXPECT_TRUE(Stage("mask").Active({.masked = true}));
   EXPECT_TRUE(Stage("temperature").Active({.temperature = 0.5f}));
   EXPECT_FALSE(Stage("temperature").Active({.temperature = 1}));
   EXPECT_TRUE(Stage("top_k").Active({.top_k = 1}));
   EXPECT_TRUE(Stage("top_p").Active({.top_p = 0.99f}));
   EXPECT_TRUE(Stage("min_p").Active({.min_p = 0.01f}));
   EXPECT_TRUE(Stage("repetition_penalty").Active({.repetition_penalty = 0.9f}));
+}
+
+TEST(StagesTest, TheMaskKeepsWhatItAllows) {
+  const SamplingParams params = {.masked = true};
+  const text::TokenMask mask = {.bits = {0b101001}, .tokens = 3};
+  SamplingState state = StateOf({5, 4, 3, 2, 1, 0, 9}, &params);
+  state.mask = &mask;
+  Stage("mask").Apply(&state);
+  ASSERT_EQ(state.candidates.size(), 3u);
+  for (size_t i = 0; i < 3; ++i) EXPECT_EQ(state.candidates[i].id, (Ids{0, 3, 5})[i]);
+  state.candidates = {{6, 1}};  // those it allows were left out as broken
+  Stage("mask").Apply(&state);
+  ASSERT_EQ(state.candidates.size(), 1u);
+  EXPECT_EQ(state.candidates[0].id, 0);
 }
 
 TEST(StagesTest, TopKKeepsTheBestTiesToTheLowerId) {
@@ -88,7 +103,8 @@ TEST(StagesTest, MinPComparesWithTheLikeliest) {
 // What a stage must not do, whatever comes before it: drop everything, invent, or say "sorted" of what is not.
 TEST(StagesTest, EveryStageKeepsItsPromises) {
   const SamplingParams params = {
-      .temperature = 0.7f, .top_k = 5, .top_p = 0.8f, .min_p = 0.1f, .repetition_penalty = 1.3f};
+      .temperature = 0.7f, .top_k = 5, .top_p = 0.8f, .min_p = 0.1f, .repetition_penalty = 1.3f, .masked = true};
+  const text::TokenMask mask = {.bits = {0b1010011}, .tokens = 4};
   for (const auto& stage : SamplingStages()) {
     for (uint64_t seed = 0; seed < 200; ++seed) {
       SCOPED_TRACE(std::string(stage->name()) + " " + std::to_string(seed));
@@ -97,6 +113,7 @@ TEST(StagesTest, EveryStageKeepsItsPromises) {
       SamplingState state = StateOf(logits, &params);
       const std::vector<TokenId> context = {0, 3};
       state.context = context;
+      state.mask = &mask;
       if (seed % 2 == 0) state.Sort();
       stage->Apply(&state);
       ASSERT_FALSE(state.candidates.empty());
