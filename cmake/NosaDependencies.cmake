@@ -16,5 +16,9 @@ if(NOT NOSA_FUZZ)  # the fuzz build stops below the rooms that use these
 endif()
 if(NOSA_TESTS)
   find_package(GTest REQUIRED)
-  find_package(Python3 REQUIRED COMPONENTS Interpreter)  # the lint's own test
+  # The system's own: the packages of tools/packages.txt are for that one.
+  if(NOT Python3_EXECUTABLE AND EXISTS /usr/bin/python3)
+    set(Python3_EXECUTABLE /usr/bin/python3)
+  endif()
+  find_package(Python3 REQUIRED COMPONENTS Interpreter)  # the tests that are Python
 endif()
