@@ -40,17 +40,18 @@ class StructuredOutputTest(ProgramTest):
     def test_random_schemas(self):
         rng = random.Random(7)
         whole = 0
-        for seed in range(12):
+        for seed in range(24):
             schema = random_schema(rng)
             with self.subTest(schema=schema):
                 answer = self.answer("--prompt", "x = ", "--max-tokens", 300, "--temperature", 2 * (seed % 3), "--seed", seed,
+                                     "--decode", ("planned", "step")[seed % 2],
                                      "--json-schema", self.write("schema.json", schema))
                 if answer["finish_reason"] == "length":
                     continue
                 whole += 1
                 jsonschema.validate(json.loads(answer["text"]), schema, jsonschema.Draft202012Validator,
                                     format_checker=jsonschema.FormatChecker())
-        self.assertGreater(whole, 9)
+        self.assertGreater(whole, 19)
 
     def test_refuses(self):
         good = ("generate", "--model", MODEL, "--prompt", "a")
