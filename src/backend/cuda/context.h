@@ -50,7 +50,7 @@ class Context {
   virtual int32_t* Counters(size_t count, ops::Stream stream) = 0;
 
   virtual cublasLtHandle_t cublas() = 0;
-  // Work space for products on that stream, cuBLAS's and our own.
+  // Work space for cuBLAS on that stream.
   virtual void* cublas_workspace(ops::Stream stream) = 0;
   virtual size_t cublas_workspace_bytes() const = 0;
   // What cuBLAS has chosen for the shapes seen so far.
@@ -72,7 +72,9 @@ inline bool StartsEarly() {
 }
 
 // Launches a kernel that calls WaitForPrevious (device.cuh) before it touches what other kernels write or read: its
-// blocks may be there before the kernel before it has ended, which saves the time from one to the next.
+// blocks may be there before the kernel before it has ended, which saves the time from one to the next. Before it waits
+// it may read weights and what earlier steps have left (positions, summaries, slots), nothing that this step writes:
+// embed, the first op of a step, is launched plainly, and by then all of the step before has ended.
 template <typename... Params, typename... Args>
 void Launch(void (*kernel)(Params...), dim3 grid, dim3 block, size_t shared, cudaStream_t stream, Args&&... args) {
   cudaLaunchAttribute attribute = {};

@@ -85,6 +85,10 @@ TEST(block_attention, TwinIsSoftmax) {
   EXPECT_NEAR(states.acc[0] / states.l[0], (10 * a + 20 * b + 30 * c) / (a + b + c), 1e-5);
 }
 
+bool SameStates(const OwnedStates& a, const OwnedStates& b) {
+  return SameBits(a.m, b.m) && SameBits(a.l, b.l) && SameBits(a.acc, b.acc);
+}
+
 // The same work in tiles of one ref, of some and of all, in groups by head and by row, on 1 and 3 threads: the same
 // bits.
 TEST(block_attention, BitsDoNotDependOnTilesGroupsOrThreads) {
@@ -99,9 +103,7 @@ TEST(block_attention, BitsDoNotDependOnTilesGroupsOrThreads) {
           SCOPED_TRACE(fmt::format("{} refs a tile, {}, {}", cut.refs_per_tile, backend.name, shape.Name()));
           OwnedStates found = problem.MakeStates(cut);
           problem.Attend(*backend.make(), cut, found.view);
-          ASSERT_TRUE(SameBits(expected.m, found.m));
-          ASSERT_TRUE(SameBits(expected.l, found.l));
-          ASSERT_TRUE(SameBits(expected.acc, found.acc));
+          ASSERT_TRUE(SameStates(expected, found));
         }
       }
     }
@@ -123,9 +125,7 @@ TEST(block_attention, MasksAreRefs) {
             SCOPED_TRACE(fmt::format("{} rows a tile, {}, {}", cut.refs_per_tile, backend.name, shape.Name()));
             OwnedStates found = problem.MakeStates(cut);
             problem.Attend(*backend.make(), cut, found.view);
-            ASSERT_TRUE(SameBits(expected.m, found.m));
-            ASSERT_TRUE(SameBits(expected.l, found.l));
-            ASSERT_TRUE(SameBits(expected.acc, found.acc));
+            ASSERT_TRUE(SameStates(expected, found));
           }
         }
       }
