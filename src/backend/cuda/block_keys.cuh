@@ -12,14 +12,28 @@ __host__ __device__ inline int KeyNumbers(int blocks, int per_block) {
   return kMostGroup * (windows / kPiece + 2) + 2 * (windows + 4);
 }
 
-// The keys by Q and by E of blocks first + thread + i * kSelectThreads, 0 beyond the last; `room`: of how many blocks
-// `memory` has room for KeyNumbers. Ends synchronised.
-template <int kPerThread>
+// kWide numbers at multiples of kWide: 2 or 4.
+template <int kWide>
+__device__ __forceinline__ void LoadWide(const float* from, float (&to)[kWide]) {
+  if constexpr (kWide == 4) {
+    const float4 four = Load4(from);
+    to[0] = four.x, to[1] = four.y, to[2] = four.z, to[3] = four.w;
+  } else {
+    static_assert(kWide == 2);
+    const float2 two = *reinterpret_cast<const float2*>(from);
+    to[0] = two.x, to[1] = two.y;
+  }
+}
+
+// The keys by Q and by E of blocks first + thread + i * kSelectThreads below first + room, 0 beyond the last; `memory`:
+// KeyNumbers(room). A thread weighs kWide windows at once: with 2, all threads have work from 256 blocks on. Ends
+// synchronised.
+template <int kPerThread, int kWide>
 __device__ inline void Keys(const SelectionPlan& p, int lane, int32_t pos, int first, int room, bool by_query,
                             bool by_importance, float* memory, uint32_t (&keys)[2][kPerThread]) {
   const int thread = static_cast<int>(threadIdx.x), warp = thread / kWarpSize, self = thread % kWarpSize;
   const int per_block = p.block_size / p.kernel_stride, windows = p.WindowsAt(pos);
-  const int end = min(first + kPerThread * kSelectThreads, pos / p.block_size + 1);
+  const int end = min(first + room, pos / p.block_size + 1);
   // Windows of these blocks, and the one before.
   const int first_window = first * per_block, end_window = min(end * per_block, windows);
   const int first_piece = first_window / kPiece, pieces = (windows + kPiece - 1) / kPiece;
@@ -29,14 +43,14 @@ __device__ inline void Keys(const SelectionPlan& p, int lane, int32_t pos, int f
   float* sigmas = scores + room * per_block + 4;
   const float* weights = p.WeightsOf(lane, 0);
   // The first weights are asked for before what they are multiplied by.
-  float4 x[kMostGroup];
+  float x[kMostGroup][kWide];
   const auto load = [&](int w) {
 #pragma unroll
     for (int h = 0; h < kMostGroup; ++h) {
-      if (h < p.group && w < end_window) x[h] = Load4(weights + static_cast<int64_t>(h) * p.most_windows + w);
+      if (h < p.group && w < end_window) LoadWide(weights + static_cast<int64_t>(h) * p.most_windows + w, x[h]);
     }
   };
-  if (by_query) load(first_window + thread * 4);
+  if (by_query) load(first_window + thread * kWide);
   if (by_importance) {
     const float* sigma = p.states[lane].sigma;
 #pragma unroll 4
@@ -64,22 +78,20 @@ __device__ inline void Keys(const SelectionPlan& p, int lane, int32_t pos, int f
       }
     }
     __syncthreads();
-    for (int w = first_window + thread * 4; w < end_window; w += kSelectThreads * 4) {
-      float4 score = make_float4(0, 0, 0, 0);
+    for (int w = first_window + thread * kWide; w < end_window; w += kSelectThreads * kWide) {
+      float score[kWide] = {};
       const float* factor = factors + (w / kPiece - first_piece);
 #pragma unroll
       for (int h = 0; h < kMostGroup; ++h) {
         if (h >= p.group) break;
         const float f = factor[h * room_pieces];
-        score = make_float4(fmaf(x[h].x, f, score.x), fmaf(x[h].y, f, score.y), fmaf(x[h].z, f, score.z),
-                            fmaf(x[h].w, f, score.w));
+#pragma unroll
+        for (int i = 0; i < kWide; ++i) score[i] = fmaf(x[h][i], f, score[i]);
       }
-      load(w + kSelectThreads * 4);
-      float* to = scores + (w - first_window);  // beyond the last window there is room, and nobody looks
-      to[0] = score.x;
-      to[1] = score.y;
-      to[2] = score.z;
-      to[3] = score.w;
+      load(w + kSelectThreads * kWide);
+      // Beyond the last window there is room, and nobody looks.
+#pragma unroll
+      for (int i = 0; i < kWide; ++i) scores[w - first_window + i] = score[i];
     }
     if (thread == 0 && first_window > 0) {
       float score = 0;

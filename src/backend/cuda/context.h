@@ -60,34 +60,44 @@ class Context {
   virtual const void* StageBytes(const void* data, size_t bytes, ops::Stream stream) = 0;
 };
 
-// Whether kernels of the device can start before the ones before them have ended.
-inline bool StartsEarly() {
-  static const bool early = [] {
+// Compute capability 9.0: kernels can start before the ones before them have ended, and CTAs form clusters.
+inline bool HasHopperLaunches() {
+  static const bool has = [] {
     int device = 0, major = 0;
     NOSA_CUDA_CHECK(cudaGetDevice(&device));
     NOSA_CUDA_CHECK(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device));
     return major >= 9;
   }();
-  return early;
+  return has;
 }
 
 // Launches a kernel that calls WaitForPrevious (device.cuh) before it touches what other kernels write or read: its
 // blocks may be there before the kernel before it has ended, which saves the time from one to the next. Before it waits
 // it may read weights and what earlier steps have left (positions, summaries, slots), nothing that this step writes:
 // embed, the first op of a step, is launched plainly, and by then all of the step before has ended.
+//
+// LaunchClusters: `cluster` CTAs, neighbours in x, share their shared memory. Only where HasHopperLaunches.
 template <typename... Params, typename... Args>
-void Launch(void (*kernel)(Params...), dim3 grid, dim3 block, size_t shared, cudaStream_t stream, Args&&... args) {
-  cudaLaunchAttribute attribute = {};
-  attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  attribute.val.programmaticStreamSerializationAllowed = 1;
+void LaunchClusters(void (*kernel)(Params...), dim3 grid, unsigned cluster, dim3 block, size_t shared,
+                    cudaStream_t stream, Args&&... args) {
+  cudaLaunchAttribute attributes[2] = {};
+  attributes[0].id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  attributes[0].val.programmaticStreamSerializationAllowed = 1;
+  attributes[1].id = cudaLaunchAttributeClusterDimension;
+  attributes[1].val.clusterDim.x = cluster;
+  attributes[1].val.clusterDim.y = attributes[1].val.clusterDim.z = 1;
   cudaLaunchConfig_t config = {};
   config.gridDim = grid;
   config.blockDim = block;
   config.dynamicSmemBytes = shared;
   config.stream = stream;
-  config.attrs = &attribute;
-  config.numAttrs = StartsEarly() ? 1 : 0;
+  config.attrs = attributes;
+  config.numAttrs = !HasHopperLaunches() ? 0 : cluster > 1 ? 2 : 1;
   NOSA_CUDA_CHECK(cudaLaunchKernelEx(&config, kernel, std::forward<Args>(args)...));
+}
+template <typename... Params, typename... Args>
+void Launch(void (*kernel)(Params...), dim3 grid, dim3 block, size_t shared, cudaStream_t stream, Args&&... args) {
+  LaunchClusters(kernel, grid, 1, block, shared, stream, std::forward<Args>(args)...);
 }
 
 // Lets a kernel take `bytes` of dynamic shared memory, and several of its CTAs share a multiprocessor. Ends the program

@@ -90,7 +90,6 @@ __global__ void __launch_bounds__(kWarps* kWarpSize, kRowTiles <= 2 ? 2 : 1)
     RowwiseBf16Kernel(RowwiseLaunch<X> launch) {
   constexpr int kRows = kRowTiles * kTileRows, kColumns = kColumnTiles * kTileColumns;
   __shared__ float parts[kWarps][kTileRows][kColumns];
-  LetNextStart();
 
   // Blocks that read the same weights are neighbours.
   const int width = launch.inputs.width, rows = launch.inputs.rows;
@@ -137,7 +136,8 @@ __global__ void __launch_bounds__(kWarps* kWarpSize, kRowTiles <= 2 ? 2 : 1)
         w[step][i / 2][i % 2] = LoadWeights<kVector>(w_rows[i / 2][i % 2], input(step), width);
       }
     }
-    WaitForPrevious();  // the weights do not: those of the first turn come while it waits
+    // The weights need not: those of the first turn come while it waits. Once only: waiting again is not free.
+    if (turn == warp * kSpan) WaitForPrevious();
     if constexpr (kEarly) {
 #pragma unroll
       for (int step = 0; step < kSteps; ++step) load_inputs(x[step], input(step));
@@ -159,6 +159,8 @@ __global__ void __launch_bounds__(kWarps* kWarpSize, kRowTiles <= 2 ? 2 : 1)
     }
   }
 
+  // Not before: blocks of the next kernel would come two to the multiprocessor that is free first, and none to others.
+  LetNextStart();
   WaitForPrevious();  // also warps without a turn
 #pragma unroll
   for (int r = 0; r < kRowTiles; ++r) {

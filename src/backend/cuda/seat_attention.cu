@@ -84,8 +84,7 @@ __global__ void __launch_bounds__(kThreads, kCtas) PlainAttention(const __grid_c
     __syncthreads();
     if (thread == 0) FinishSplit(p, now);
   }
-  MergeHeads<1>(p);
-  Leave(p, role);
+  MergeHeads<1>(p, role);
 }
 
 }  // namespace

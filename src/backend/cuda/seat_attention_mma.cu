@@ -374,7 +374,7 @@ __global__ void __launch_bounds__(kThreads, 1) MmaAttention(const __grid_constan
       }
     }
   }
-  LetNextStart();
+  // The next kernel is not let start: it would have two CTAs where there is none of these, and none where there is.
   WaitForPrevious();
   const SeatRole role = TakeRole(p);
   if (role.fetches()) {
@@ -393,9 +393,7 @@ __global__ void __launch_bounds__(kThreads, 1) MmaAttention(const __grid_constan
   } else {
     Publish<Dim>(p, shared);
   }
-  __syncthreads();
-  MergeHeads<Dim / kWarpSize>(p);
-  Leave(p, role);
+  MergeHeads<Dim / kWarpSize>(p, role);
 }
 
 template <int Dim>

@@ -12,7 +12,7 @@
 // that comes. Shares are even, which a CTA that takes splits when it has room for them would not leave them: the first
 // to start would take several while others still start.
 //
-// Counters are 0 at the start, and made so again by the CTA that leaves last.
+// Counters are 0 at the start, and made so again by who is the last to need them: nobody waits for that.
 #pragma once
 
 #include "backend/cuda/context.h"
@@ -38,11 +38,11 @@ struct SeatParams {
   void* out;
   DType out_dtype;
   int64_t out_stride;
-  int fetchers = 0;                                                 // CTAs at most
-  int pieces = 0, piece_words = 0;                                  // of a block, 16-byte words
-  int32_t *started = nullptr, *fetched = nullptr, *left = nullptr;  // CTAs, pieces, CTAs
-  int32_t* done = nullptr;                                          // [lanes] splits computed
-  int32_t* arrived = nullptr;                                       // [copies] pieces
+  int fetchers = 0;                                                  // CTAs at most
+  int pieces = 0, piece_words = 0;                                   // of a block, 16-byte words
+  int32_t *started = nullptr, *fetched = nullptr, *ready = nullptr;  // CTAs, pieces, CTAs without splits left
+  int32_t *done = nullptr, *merging = nullptr;                       // [lanes] splits computed, heads that saw them all
+  int32_t* arrived = nullptr;                                        // [copies] pieces
 };
 
 // Of the loads from host memory that a thread of a fetching CTA has on their way; docs/performance.md says how many
@@ -51,14 +51,15 @@ inline constexpr int kFetchWords = 17;
 
 // Counters that seat_attention needs, and their places.
 inline size_t SeatCounters(int lanes, int width) {
-  return 3 + static_cast<size_t>(lanes) * (1 + static_cast<size_t>(width));
+  return 3 + static_cast<size_t>(lanes) * (2 + static_cast<size_t>(width));
 }
 inline void PlaceCounters(int32_t* counters, SeatParams* p) {
   p->started = counters;
   p->fetched = counters + 1;
-  p->left = counters + 2;
+  p->ready = counters + 2;
   p->done = counters + 3;
-  p->arrived = p->done + p->lanes;
+  p->merging = p->done + p->lanes;
+  p->arrived = p->merging + p->lanes;
 }
 
 __device__ __forceinline__ int32_t LoadAcquire(const int32_t* p) {
@@ -250,29 +251,40 @@ __device__ inline void FinishSplit(const SeatParams& p, const SeatItem& item) {
   if (item.lane >= 0) atomicAdd(p.done + item.lane, 1);
 }
 
+// A head of a lane that a warp merges; lane -1: there is none.
+struct SeatHead {
+  int lane, head, splits;
+};
+
+// Head `index` of all. What it needs to know does not wait for the splits.
+__device__ inline SeatHead FindHead(const SeatParams& p, int index) {
+  const int lane = index / p.group;
+  if (lane >= p.lanes) return {-1, 0, 0};
+  return {lane, index % p.group, ops::SplitsOf(SelectedOf(p, lane))};
+}
+
 // One head's answer: its states merged in the order of the splits, by a warp, kWide channels a thread. States are read
-// from L2, as other multiprocessors have written them; the sums of the first splits side by side with the maxima of
-// all.
+// from L2, as other multiprocessors have written them: those of the first splits, all there usually are, at once.
 template <int kWide>
-__device__ inline void MergeHead(const SeatParams& p, int lane, int h, int splits) {
+__device__ inline void MergeHead(const SeatParams& p, const SeatHead& at) {
   constexpr int kAhead = 9;
   const int self = static_cast<int>(threadIdx.x) % kWarpSize, channels = p.states.v_dim;
-  const int64_t first = static_cast<int64_t>(lane) * p.splits * p.group + h;  // of the states, `group` apart
-  float max = -INFINITY;
-  for (int s = self; s < splits; s += kWarpSize) max = fmaxf(max, __ldcg(p.states.m + first + int64_t{s} * p.group));
-  max = WarpMax(max);
+  const int64_t first = static_cast<int64_t>(at.lane) * p.splits * p.group + at.head;  // of the states, `group` apart
   const int64_t row =
-      lane / p.kv_heads * p.out_stride + (static_cast<int64_t>(lane % p.kv_heads) * p.group + h) * channels;
+      at.lane / p.kv_heads * p.out_stride + (static_cast<int64_t>(at.lane % p.kv_heads) * p.group + at.head) * channels;
   for (int c = self * kWide; c < channels; c += kWarpSize * kWide) {
-    float sum = 0, acc[kWide] = {};
-    for (int begin = 0; begin < splits; begin += kAhead) {
-      float x[kAhead][kWide], m[kAhead], l[kAhead];
+    float x[kAhead][kWide], m[kAhead], l[kAhead];
+    const auto load = [&](int begin) {
 #pragma unroll
       for (int i = 0; i < kAhead; ++i) {
-        const int64_t at = first + static_cast<int64_t>(min(begin + i, splits - 1)) * p.group;
-        m[i] = __ldcg(p.states.m + at);
-        l[i] = __ldcg(p.states.l + at);
-        const float* from = p.states.acc + at * channels + c;
+        const bool there = begin + i < at.splits;
+        const int64_t state = first + static_cast<int64_t>(there ? begin + i : 0) * p.group;
+        m[i] = there ? __ldcg(p.states.m + state) : -INFINITY;
+        l[i] = there ? __ldcg(p.states.l + state) : 0.0f;
+#pragma unroll
+        for (int j = 0; j < kWide; ++j) x[i][j] = 0;
+        if (!there) continue;
+        const float* from = p.states.acc + state * channels + c;
         if constexpr (kWide == 4) {
           const float4 four = __ldcg(reinterpret_cast<const float4*>(from));
           x[i][0] = four.x, x[i][1] = four.y, x[i][2] = four.z, x[i][3] = four.w;
@@ -283,9 +295,21 @@ __device__ inline void MergeHead(const SeatParams& p, int lane, int h, int split
           x[i][0] = __ldcg(from);
         }
       }
+    };
+    load(0);
+    float max = -INFINITY;
+    for (int s = kAhead + self; s < at.splits; s += kWarpSize) {
+      max = fmaxf(max, __ldcg(p.states.m + first + int64_t{s} * p.group));
+    }
+    max = WarpMax(max);
+#pragma unroll
+    for (int i = 0; i < kAhead; ++i) max = fmaxf(max, m[i]);
+    float sum = 0, acc[kWide] = {};
+    for (int begin = 0; begin < at.splits; begin += kAhead) {
+      if (begin > 0) load(begin);
 #pragma unroll
       for (int i = 0; i < kAhead; ++i) {
-        const float scale = begin + i >= splits || m[i] == -INFINITY ? 0.0f : expf(m[i] - max);
+        const float scale = m[i] == -INFINITY ? 0.0f : expf(m[i] - max);
         sum += l[i] * scale;
 #pragma unroll
         for (int j = 0; j < kWide; ++j) acc[j] += x[i][j] * scale;
@@ -303,28 +327,29 @@ __device__ inline void MergeHead(const SeatParams& p, int lane, int h, int split
   }
 }
 
-// The heads of all lanes, by the warps of all CTAs when no splits are left: each waits for those of its lane.
+// The last thing that a CTA does, all of its threads, when it has no split left: the heads of all lanes, by the warps
+// of all CTAs; each waits for the splits of its lane.
 template <int kWide>
-__device__ inline void MergeHeads(const SeatParams& p) {
-  const int warps = static_cast<int>(blockDim.x) / kWarpSize, heads = p.lanes * p.group;
-  for (int head =
-           static_cast<int>(threadIdx.x) / kWarpSize * static_cast<int>(gridDim.x) + static_cast<int>(blockIdx.x);
-       head < heads; head += warps * static_cast<int>(gridDim.x)) {
-    const int lane = head / p.group, splits = ops::SplitsOf(SelectedOf(p, lane));
-    while (LoadAcquire(p.done + lane) < splits) __nanosleep(32);
-    __syncwarp();
-    MergeHead<kWide>(p, lane, head % p.group, splits);
+__device__ inline void MergeHeads(const SeatParams& p, const SeatRole& role) {
+  const int warps = static_cast<int>(blockDim.x) / kWarpSize, warp = static_cast<int>(threadIdx.x) / kWarpSize;
+  const int ctas = static_cast<int>(gridDim.x), self = static_cast<int>(threadIdx.x) % kWarpSize;
+  int index = warp * ctas + static_cast<int>(blockIdx.x);
+  SeatHead at = FindHead(p, index);
+  __syncthreads();  // all that this CTA fetches and computes has been handed on
+  if (warp == warps - 1) {
+    const int before = self == 0 ? atomicAdd(p.ready, 1) : 0;
+    if (__shfl_sync(kAllLanes, before, 0) == ctas - 1) {  // nobody takes or waits for anything but `done` now
+      if (self == 0) *p.started = *p.fetched = *p.ready = 0;
+      for (int i = self; i < role.copies; i += kWarpSize) p.arrived[i] = 0;
+    }
   }
-}
-
-// The last thing that a CTA does, all of its threads.
-__device__ inline void Leave(const SeatParams& p, const SeatRole& role) {
-  __syncthreads();
-  const bool last = threadIdx.x == 0 && atomicAdd(p.left, 1) == static_cast<int>(gridDim.x) - 1;
-  if (__syncthreads_or(static_cast<int>(last)) == 0) return;
-  if (threadIdx.x == 0) *p.started = *p.fetched = *p.left = 0;
-  for (int i = static_cast<int>(threadIdx.x); i < role.copies; i += static_cast<int>(blockDim.x)) p.arrived[i] = 0;
-  for (int i = static_cast<int>(threadIdx.x); i < p.lanes; i += static_cast<int>(blockDim.x)) p.done[i] = 0;
+  for (; at.lane >= 0; at = FindHead(p, index)) {
+    while (LoadAcquire(p.done + at.lane) < at.splits) __nanosleep(32);
+    __syncwarp();
+    if (self == 0 && atomicAdd(p.merging + at.lane, 1) == p.group - 1) p.done[at.lane] = p.merging[at.lane] = 0;
+    MergeHead<kWide>(p, at);
+    index += warps * ctas;
+  }
 }
 
 // On tensor cores. False where the device or the shape does not allow it (seat_attention_mma.cu): nothing is launched.

@@ -286,6 +286,38 @@ TEST(select_blocks, LongContexts) {
   std::printf("%d of %d lanes have a cut too close to call\n", tally.skipped, tally.lanes);
 }
 
+// More blocks than the CTAs that share a lane have threads.
+TEST(select_blocks, VeryLongContexts) {
+  Tally tally;
+  for (const SelectShape& shape : {kShapes[5], kShapes[6], kShapes[8]}) {
+    const Problem problem(shape, {2300 * shape.block - 1, 1030 * shape.block + 3, 17}, Scores::kRandom);
+    for (const int rule : {0, 2, 3}) {
+      SCOPED_TRACE(shape.Name() + ", " + Name(kRules[rule]));
+      Compare(problem, kRules[rule], &tally);
+      if (testing::Test::HasFatalFailure()) return;
+    }
+  }
+  EXPECT_LE(tally.skipped * 10, tally.lanes);
+}
+
+// The more lanes there are, the fewer CTAs share one.
+TEST(select_blocks, ManySeats) {
+  Tally tally;
+  for (const int seats : {40, 75, 150}) {
+    for (const SelectShape& shape : {kShapes[1], kShapes[3]}) {
+      std::vector<int32_t> positions;
+      for (int seat = 0; seat < seats; ++seat) {
+        positions.push_back(seat % 11 == 5 ? -1 : (seat * 37 % 70 + 1) * shape.block - seat % shape.block);
+      }
+      const Problem problem(shape, positions, Scores::kRandom);
+      SCOPED_TRACE(fmt::format("{} seats, {}", seats, shape.Name()));
+      Compare(problem, kRules[1], &tally);
+      if (testing::Test::HasFatalFailure()) return;
+    }
+  }
+  EXPECT_LE(tally.skipped * 20, tally.lanes);
+}
+
 // Scores that are all the same, scores of few values and -inf: ties go to the lower block, and none is too close to
 // call.
 TEST(select_blocks, TiesGoToTheLowerBlock) {
