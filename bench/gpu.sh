@@ -48,7 +48,7 @@ if wants slack; then
   trace=${TRACE:-}
   if [[ -z $trace ]]; then
     trace=$(mktemp)
-    cat docs/nosa.md docs/MAP.md docs/recipes/*.md | head -c 26000 > "$trace.txt"
+    head -c 26000 < <(cat docs/nosa.md docs/MAP.md docs/recipes/*.md 2> /dev/null) > "$trace.txt"
     $nosa trace --quiet --model models/nosa-21m --prompt-file "$trace.txt" --last 512 --out "$trace"
   fi
   decode --model models/nosa-21m --tokens 128 --context 12288 --batch 128 --slack $slacks --trace "$trace" > "$out/gpu-slack-recorded.json"

@@ -42,6 +42,7 @@ constexpr Mode kModes[] = {
 };
 
 // Steps before the clock runs: the slots fill, the graph is recorded.
+constexpr int kLargestTries = 6;  // to find a batch that fits, below the one predicted
 constexpr int kWarmUp = 24;
 // Steps between two looks at the clock.
 constexpr int kChunk = 16;
@@ -478,6 +479,7 @@ Status StepBench::Run() {
     const Mode* mode;
     int context, batch;
     double slack;
+    bool largest;  // the batch is what was predicted to fit
   };
   // An eighth of the RAM stays for everything else.
   host_bytes_ = session_.flags.kv_host.value_or(AvailableRamBytes() / 8 * 7);
@@ -493,7 +495,7 @@ Status StepBench::Run() {
                     LargestBatch(*mode, context, slack));
             continue;
           }
-          plans.push_back({mode, context, batch, slack});
+          plans.push_back({mode, context, batch, slack, wanted == 0});
           if (mode->offload) pool_bytes = std::max(pool_bytes, PageBytes(context, batch));
         }
       }
@@ -507,8 +509,19 @@ Status StepBench::Run() {
                                                     .enabled = !session_.flags.quiet && !session_.flags.json}));
   }
   for (const Plan& plan : plans) {
-    NOSA_ASSIGN_OR_RETURN(const StepRow row, MeasureRow(*plan.mode, plan.context, plan.batch, plan.slack));
-    Add(row);
+    Result<StepRow> row = MeasureRow(*plan.mode, plan.context, plan.batch, plan.slack);
+    // The last of a device's memory comes in pieces, which no prediction knows.
+    for (int batch = plan.batch, tries = 0; plan.largest && tries < kLargestTries; ++tries) {
+      if (row.ok() || row.status().code() != StatusCode::kResourceExhausted) break;
+      const int smaller = batch - std::max(1, batch / 64);
+      if (smaller < 1) break;
+      LogWarn("{} at {} tokens: a batch of {} did not fit ({}), trying {}", plan.mode->name, plan.context, batch,
+              row.status().message(), smaller);
+      batch = smaller;
+      row = MeasureRow(*plan.mode, plan.context, batch, plan.slack);
+    }
+    NOSA_RETURN_IF_ERROR(row.status());
+    Add(*row);
   }
   if (session_.flags.json) {
     PrintJson(json_);
