@@ -46,6 +46,52 @@ void CopySummaries(const AttentionConfig& config, int tokens, const SummaryLayou
   }
 }
 
+SummaryPiece::SummaryPiece(const AttentionConfig& config, int first, int end)
+    : end_(end), lanes_(config.layers * config.kv_heads), has_importance_(config.has_importance) {
+  constexpr size_t kTile = ops::kWindowTile;
+  const size_t before = static_cast<size_t>(config.WindowsOf(first)), now = static_cast<size_t>(config.WindowsOf(end));
+  const size_t dim = static_cast<size_t>(config.head_dim);
+  tile_begin_ = before / kTile;
+  tiles_ = now > before ? (now + kTile - 1) / kTile - tile_begin_ : 0;
+  tile_bytes_ = dim * kTile * DTypeBytes(config.kv_dtype);
+  sigma_bytes_ = has_importance_ ? kTile * sizeof(float) : 0;
+  carry_bytes_ = static_cast<size_t>(config.kernel_size / config.kernel_stride) * (dim + 1) * sizeof(float);
+  lane_bytes_ = tiles_ * (tile_bytes_ + sigma_bytes_) + RoundUp(carry_bytes_, 64);
+}
+
+void SummaryPiece::Save(const SummaryLayout& layout, MutableBytes side, MutableBytes piece,
+                        ops::Backend& backend) const {
+  NOSA_CHECK(piece.size() >= bytes() && end_ <= layout.max_tokens(), "a piece of {} bytes up to token {} of {}",
+             piece.size(), end_, layout.max_tokens());
+  for (int lane = 0; lane < lanes_; ++lane) {
+    const ops::WindowState state = layout.State(side, lane);
+    std::byte* to = piece.data() + static_cast<size_t>(lane) * lane_bytes_;
+    const std::byte* keys = static_cast<const std::byte*>(state.keys) + tile_begin_ * tile_bytes_;
+    backend.Copy(to, state.carry, carry_bytes_, {});
+    to += RoundUp(carry_bytes_, 64);
+    if (tiles_ == 0) continue;
+    backend.Copy(to, keys, tiles_ * tile_bytes_, {});
+    if (!has_importance_) continue;
+    backend.Copy(to + tiles_ * tile_bytes_, state.sigma + tile_begin_ * ops::kWindowTile, tiles_ * sigma_bytes_, {});
+  }
+}
+
+void SummaryPiece::Load(const SummaryLayout& layout, ConstBytes piece, MutableBytes side, ops::Backend& backend) const {
+  NOSA_CHECK(piece.size() >= bytes() && end_ <= layout.max_tokens(), "a piece of {} bytes up to token {} of {}",
+             piece.size(), end_, layout.max_tokens());
+  for (int lane = 0; lane < lanes_; ++lane) {
+    const ops::WindowState state = layout.State(side, lane);
+    const std::byte* from = piece.data() + static_cast<size_t>(lane) * lane_bytes_;
+    std::byte* keys = static_cast<std::byte*>(state.keys) + tile_begin_ * tile_bytes_;
+    backend.Copy(state.carry, from, carry_bytes_, {});
+    from += RoundUp(carry_bytes_, 64);
+    if (tiles_ == 0) continue;
+    backend.Copy(keys, from, tiles_ * tile_bytes_, {});
+    if (!has_importance_) continue;
+    backend.Copy(state.sigma + tile_begin_ * ops::kWindowTile, from + tiles_ * tile_bytes_, tiles_ * sigma_bytes_, {});
+  }
+}
+
 namespace {
 
 // Recomputes the running sums of one lane from tokens [first, first + rows.size()), `first` a multiple of ks. Pooling

@@ -36,4 +36,20 @@ Status Runner::Restore(SeqId seq) {
   return attention::RestoreRunningSums(model_->attention_config(), *store_, seq, *backend_);
 }
 
+uint64_t Runner::ChunkBytes(int first, int end) const {
+  return attention::SummaryPiece(model_->attention_config(), first, end).bytes();
+}
+
+void Runner::SaveChunk(SeqId seq, int first, int end, MutableBytes bytes) {
+  const attention::AttentionConfig& config = model_->attention_config();
+  attention::SummaryPiece(config, first, end)
+      .Save(attention::SummaryLayout(config, store_->max_tokens(seq)), store_->side(seq), bytes, *backend_);
+}
+
+void Runner::LoadChunk(SeqId seq, int first, int end, ConstBytes bytes) {
+  const attention::AttentionConfig& config = model_->attention_config();
+  attention::SummaryPiece(config, first, end)
+      .Load(attention::SummaryLayout(config, store_->max_tokens(seq)), bytes, store_->side(seq), *backend_);
+}
+
 }  // namespace nosa::model
