@@ -122,7 +122,7 @@ class KvStore {
   void SharePrefix(SeqId seq, const PrefixQuery& prefix, SharedPrefix* shared);
   // Keeps the last chunk of the sequence, which has exactly prefix.tokens, for others and beyond its Close, with
   // `side_bytes` bytes that the caller fills in: shared memory of the backend. Empty when it is not kept: it is
-  // already, the chunks before it are not, or there is no room.
+  // already, or some block of it in another chunk; the chunks before it are not; or there is no room.
   MutableBytes KeepPrefix(SeqId seq, const PrefixQuery& prefix, uint64_t side_bytes);
   // Forgets every kept chunk. Sequences that use them go on.
   void DropPrefixes();
@@ -258,6 +258,7 @@ class KvStore {
   std::vector<PrefixId> KeptChunks(const PrefixQuery& prefix, size_t unsure);
   bool IsSound(const KeptChunk& chunk);
   // Forgets chunks until an admitted sequence fits beside the rest; what is left of those that `prefix` begins with.
+  // The sequence is to be reserved for next.
   std::vector<PrefixId> MakeRoom(const SequenceNeeds& needs, const PrefixQuery& prefix);
   // What options_.prefix_bytes bounds.
   uint64_t PrefixHostBytes() const { return prefix_bytes_ + (cold_ ? 0 : SlotBytesForAll(retained_pages_)); }
@@ -265,6 +266,7 @@ class KvStore {
   void TakeOver(Sequence& sequence, std::span<const PrefixId> chunks, SharedPrefix* shared);
   // Forgets chunks until everything fits, after pages that were a sequence's became theirs alone.
   void TrimPrefixes();
+  // The caller sets the quota when it has forgotten enough: that looks at every slot.
   void ForgetLeaf(PrefixId leaf);
   // Forgets the chunk and all that come after it; their number.
   int ForgetFrom(PrefixId chunk);

@@ -114,12 +114,21 @@ MutableBytes KvStore::KeepPrefix(SeqId seq, const PrefixQuery& prefix, uint64_t 
              sequence.length, size);
   const std::vector<PrefixId> chunks = KeptChunks(prefix, tokens / size);
   if (chunks.size() != tokens / size - 1) return {};
+  const std::span<const PageId> pages =
+      std::span(sequence.pages).last(size / static_cast<size_t>(options_.layout.block_size));
+  // After a cut inside a chunk that it had taken over, the sequence still has blocks of that one.
+  if (std::any_of(pages.begin(), pages.end(),
+                  [&](PageId page) { return pages_[static_cast<size_t>(page.value)].prefix.valid(); }))
+    return {};
   const uint64_t bytes = RoundUp(side_bytes, 64) + prefixes_->BytesOf(prefix.scope);
   const uint64_t slots = SlotBytesForAll(cold_ ? options_.min_slots_per_lane : reserved_pages_);
   if (bytes > options_.prefix_bytes || fixed_bytes_ + bytes + slots > budget_.limit()) return {};
   while (!PrefixesFit(0, bytes) || PrefixHostBytes() + bytes > options_.prefix_bytes) {
     const PrefixId oldest = prefixes_->OldestLeaf();
-    if (!oldest.valid() || (!chunks.empty() && oldest == chunks.back())) return {};
+    if (!oldest.valid() || (!chunks.empty() && oldest == chunks.back())) {
+      UpdateQuota();
+      return {};
+    }
     ForgetLeaf(oldest);
     ++stats_.prefix.chunks_evicted;
   }
@@ -139,8 +148,7 @@ MutableBytes KvStore::KeepPrefix(SeqId seq, const PrefixQuery& prefix, uint64_t 
   KeptChunk& kept = kept_[static_cast<size_t>(id.value)];
   kept.side = std::move(side).value();
   kept.bytes = bytes;
-  const size_t blocks = size / static_cast<size_t>(options_.layout.block_size);
-  kept.pages.assign(sequence.pages.end() - static_cast<ptrdiff_t>(blocks), sequence.pages.end());
+  kept.pages.assign(pages.begin(), pages.end());
   for (const PageId page : kept.pages) pages_[static_cast<size_t>(page.value)].prefix = id;
   ++stats_.prefix.chunks_kept;
   return kept.side.span();
@@ -161,7 +169,6 @@ void KvStore::ForgetLeaf(PrefixId leaf) {
   prefix_bytes_ -= chunk.bytes;
   chunk = KeptChunk();
   prefixes_->Remove(leaf);
-  UpdateQuota();
 }
 
 int KvStore::ForgetFrom(PrefixId chunk) {
@@ -171,8 +178,10 @@ int KvStore::ForgetFrom(PrefixId chunk) {
     for (PrefixId after = prefixes_->AnyAfter(leaf); after.valid(); after = prefixes_->AnyAfter(leaf)) leaf = after;
     ForgetLeaf(leaf);
     ++forgotten;
-    if (leaf == chunk) return forgotten;
+    if (leaf == chunk) break;
   }
+  UpdateQuota();
+  return forgotten;
 }
 
 void KvStore::TrimPrefixes() {
@@ -185,6 +194,7 @@ void KvStore::TrimPrefixes() {
 
 void KvStore::DropPrefixes() {
   while (prefixes_ && prefixes_->size() > 0) ForgetLeaf(prefixes_->OldestLeaf());
+  UpdateQuota();
 }
 
 }  // namespace nosa::kv
