@@ -1,7 +1,5 @@
 #include "model/runner.h"
 
-#include "attention/summaries.h"
-
 namespace nosa::model {
 
 Result<std::unique_ptr<Runner>> Runner::Create(std::shared_ptr<const Model> model, const AttentionOptions& options,
@@ -42,14 +40,14 @@ uint64_t Runner::ChunkBytes(int first, int end) const {
 
 void Runner::SaveChunk(SeqId seq, int first, int end, MutableBytes bytes) {
   const attention::AttentionConfig& config = model_->attention_config();
-  attention::SummaryPiece(config, first, end)
-      .Save(attention::SummaryLayout(config, store_->max_tokens(seq)), store_->side(seq), bytes, *backend_);
+  summaries_.Save(attention::SummaryPiece(config, first, end),
+                  attention::SummaryLayout(config, store_->max_tokens(seq)), store_->side(seq), bytes);
 }
 
 void Runner::LoadChunk(SeqId seq, int first, int end, ConstBytes bytes) {
   const attention::AttentionConfig& config = model_->attention_config();
-  attention::SummaryPiece(config, first, end)
-      .Load(attention::SummaryLayout(config, store_->max_tokens(seq)), bytes, store_->side(seq), *backend_);
+  summaries_.Load(attention::SummaryPiece(config, first, end),
+                  attention::SummaryLayout(config, store_->max_tokens(seq)), bytes, store_->side(seq));
 }
 
 }  // namespace nosa::model

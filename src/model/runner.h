@@ -5,6 +5,7 @@
 #include <span>
 #include <vector>
 
+#include "attention/summaries.h"
 #include "model/model.h"
 
 namespace nosa::model {
@@ -53,12 +54,13 @@ class Runner {
 
  private:
   Runner(std::shared_ptr<const Model> model, kv::KvStore* store, ops::Backend* backend)
-      : model_(std::move(model)), store_(store), backend_(backend), workspace_(backend) {}
+      : model_(std::move(model)), store_(store), backend_(backend), workspace_(backend), summaries_(backend) {}
 
   std::shared_ptr<const Model> model_;
   kv::KvStore* store_;
   ops::Backend* backend_;
   Workspace workspace_;
+  attention::SummaryCopier summaries_;
   std::unique_ptr<attention::AttentionRunner> attention_;
 };
 

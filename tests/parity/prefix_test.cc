@@ -33,6 +33,7 @@ RigOptions OptionsOf(const PrefixCase& c, bool prefix_cache) {
   RigOptions options;
   options.model = SmallCheckpoint("prefix_one_kv_head", OneKvHead(false), 5);
   options.backend = c.backend;
+  options.threads = 1;  // what there is to compute is little
   options.engine.attention.selector = c.selector;
   options.engine.prefill_chunk = kChunk;
   options.engine.prefix_cache = prefix_cache;
