@@ -106,6 +106,12 @@ int64_t KvStore::Quota() const {
   return std::min(pages, static_cast<int64_t>((budget_.limit() - fixed_bytes_ - prefix_bytes_) / SlotBytesForAll(1)));
 }
 
+void KvStore::UpdateQuota() {
+  // No lane can fill more slots than there are blocks: the rest is given back, for others to have.
+  lane_quota_ = std::min<int64_t>(Quota(), std::numeric_limits<int32_t>::max());
+  for (LaneCache& lane : lanes_) lane.SetQuota(static_cast<int>(lane_quota_));
+}
+
 void KvStore::Reserve(const SequenceNeeds& needs, int sign) {
   if (sign < 0) budget_.Release(SequenceBytes(needs));
   fixed_bytes_ += static_cast<uint64_t>(sign) * SequenceBytes(needs);
@@ -113,12 +119,6 @@ void KvStore::Reserve(const SequenceNeeds& needs, int sign) {
   UpdateQuota();
   // Only now are the bytes there that the sequence was promised.
   if (sign > 0) NOSA_CHECK(budget_.TryCharge(SequenceBytes(needs)), "an admitted sequence found no budget");
-}
-
-void KvStore::UpdateQuota() {
-  // No lane can fill more slots than there are blocks: the rest is given back, for others to have.
-  lane_quota_ = std::min<int64_t>(Quota(), std::numeric_limits<int32_t>::max());
-  for (LaneCache& lane : lanes_) lane.SetQuota(static_cast<int>(lane_quota_));
 }
 
 Status KvStore::Admit(const SequenceNeeds& needs) const {

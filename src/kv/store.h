@@ -41,12 +41,6 @@ struct StoreOptions {
   PinningProgress pinning = nullptr;  // told while memory is pinned for a device
 };
 
-// What one sequence will need at most.
-struct SequenceNeeds {
-  int max_tokens = 0;
-  uint64_t side_bytes = 0;  // memory of the attention for its summaries, part of the host budget if it lies there
-};
-
 // Tokens a sequence may begin with. Only sequences of one scope share.
 struct PrefixQuery {
   std::string_view scope = {};
@@ -72,6 +66,12 @@ struct PrefixStats {
   // that is kept for each chunk, in the fastest tier.
   uint64_t retained_bytes = 0;
   uint64_t summary_bytes = 0;
+};
+
+// What one sequence will need at most.
+struct SequenceNeeds {
+  int max_tokens = 0;
+  uint64_t side_bytes = 0;  // memory of the attention for its summaries, part of the host budget if it lies there
 };
 
 struct StoreStats {

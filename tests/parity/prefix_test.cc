@@ -351,6 +351,12 @@ TEST(Prefix, IsSharedWhileItIsRead) {
     computed += rig.engine->result(ids[i]).prefill_tokens;
   }
   EXPECT_EQ(computed, 10 * kChunk + 3 * 20);
+  // Each has reserved what it shares, too; nobody holds it twice.
+  const std::vector<kv::SequenceNeeds> needs(3, rig.model->SequenceNeeds(10 * kChunk + 25));
+  const uint64_t reserved = rig.engine->store().SmallestBudget(needs), held = rig.engine->stats().kv.host_peak_bytes;
+  std::printf("3 sequences with %d of %d tokens in common: %.2f MiB reserved, %.2f MiB held\n", 10 * kChunk,
+              10 * kChunk + 25, static_cast<double>(reserved) / kMiB, static_cast<double>(held) / kMiB);
+  EXPECT_LT(held, reserved / 3 * 2);
 }
 
 TEST(Prefix, OffKeepsNothing) {
