@@ -33,7 +33,8 @@ struct EngineOptions {
   // docs/prefix-reuse.md.
   bool prefix_cache = false;
   bool share_prefixes_across_tenants = false;  // else requests share with their own tenant's only
-  uint64_t prefix_bytes = kv::kNoLimit;        // kv::StoreOptions::prefix_bytes
+  // kv::StoreOptions::prefix_bytes. Without it, and without a bound of the host, nothing is ever forgotten.
+  uint64_t prefix_bytes = kv::kNoLimit;
   // Told while memory for KV is pinned, which takes seconds for many gigabytes.
   kv::PinningProgress pinning;
 };

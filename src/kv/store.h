@@ -177,7 +177,7 @@ class KvStore {
 
   // Counters since the store was made. Peaks are of all time.
   StoreStats stats() const;
-  // Most slots of a lane now: what the budget has room for, and no more than the open sequences can fill.
+  // Most slots of a lane now: what the budget has room for, and no more than open sequences and kept prefixes can fill.
   int64_t slots_per_lane() const { return lane_quota_; }
   uint64_t host_budget_bytes() const { return budget_.limit(); }
   uint64_t host_used_bytes() const { return budget_.used(); }
