@@ -4,6 +4,7 @@
 
 #include "base/check.h"
 #include "kv/fetch.h"
+#include "ops/copy_blocks.h"
 #include "ops/ops.h"
 
 namespace nosa::attention {
@@ -44,6 +45,90 @@ void CopySummaries(const AttentionConfig& config, int tokens, const SummaryLayou
     if (windows > 0 && config.has_importance) backend.Copy(b.sigma, a.sigma, windows * sizeof(float), {});
     backend.Copy(b.carry, a.carry, carry_bytes, {});
   }
+}
+
+SummaryPiece::SummaryPiece(const AttentionConfig& config, int first, int end_token)
+    : end(end_token), lanes(config.layers * config.kv_heads) {
+  constexpr size_t kTile = ops::kWindowTile;
+  const size_t before = static_cast<size_t>(config.WindowsOf(first)), now = static_cast<size_t>(config.WindowsOf(end));
+  const size_t dim = static_cast<size_t>(config.head_dim);
+  const size_t strides = static_cast<size_t>(config.kernel_size / config.kernel_stride);
+  tile_begin = before / kTile;
+  tiles = now > before ? (now + kTile - 1) / kTile - tile_begin : 0;
+  carry_bytes = RoundUp(strides * (dim + 1) * sizeof(float), 16);  // SummaryLayout leaves room for more
+  keys_bytes = tiles * dim * kTile * DTypeBytes(config.kv_dtype);
+  sigma_bytes = config.has_importance ? tiles * kTile * sizeof(float) : 0;
+  lane_bytes = carry_bytes + keys_bytes + sigma_bytes;
+}
+
+namespace {
+
+// Where a piece lies in the summaries of one lane.
+struct PiecePlaces {
+  std::byte *carry, *keys, *sigma;
+};
+
+PiecePlaces PlacesOf(const SummaryPiece& piece, const SummaryLayout& layout, MutableBytes side, int lane) {
+  NOSA_DCHECK(piece.end <= layout.max_tokens(), "a piece up to token {} of {}", piece.end, layout.max_tokens());
+  const ops::WindowState state = layout.State(side, lane);
+  const size_t tile_bytes = piece.tiles == 0 ? 0 : piece.keys_bytes / piece.tiles;
+  return {reinterpret_cast<std::byte*>(state.carry),
+          static_cast<std::byte*>(state.keys) + piece.tile_begin * tile_bytes,
+          state.sigma == nullptr ? nullptr
+                                 : reinterpret_cast<std::byte*>(state.sigma + piece.tile_begin * ops::kWindowTile)};
+}
+
+}  // namespace
+
+ops::BlockCopy* SummaryCopier::Begin(int lanes) {
+  constexpr size_t kHeader = 16;
+  List& list = lists_[next_];
+  if (list.used) backend_->Wait(list.done);
+  const size_t bytes = kHeader + 3 * static_cast<size_t>(lanes) * sizeof(ops::BlockCopy);
+  ops::Grow(*backend_, bytes, backend_->shared_memory(), &list.memory);
+  *reinterpret_cast<int32_t*>(list.memory.data()) = lanes;
+  return reinterpret_cast<ops::BlockCopy*>(list.memory.data() + kHeader);
+}
+
+void SummaryCopier::Run(const SummaryPiece& piece) {
+  List& list = lists_[next_];
+  next_ = (next_ + 1) % lists_.size();
+  const auto* count = reinterpret_cast<const int32_t*>(list.memory.data());
+  const auto* copies = reinterpret_cast<const ops::BlockCopy*>(list.memory.data() + 16);
+  for (const size_t bytes : {piece.carry_bytes, piece.keys_bytes, piece.sigma_bytes}) {
+    if (bytes > 0)
+      ops::copy_blocks(*backend_, {}, {.copies = copies, .count = count, .most = piece.lanes, .bytes = bytes});
+    copies += piece.lanes;
+  }
+  list.done = backend_->Record({});
+  list.used = true;
+}
+
+void SummaryCopier::Save(const SummaryPiece& piece, const SummaryLayout& layout, MutableBytes side,
+                         MutableBytes bytes) {
+  NOSA_CHECK(bytes.size() >= piece.bytes(), "a piece of {} bytes in {}", piece.bytes(), bytes.size());
+  ops::BlockCopy* copies = Begin(piece.lanes);
+  for (int lane = 0; lane < piece.lanes; ++lane) {
+    const PiecePlaces from = PlacesOf(piece, layout, side, lane);
+    std::byte* to = bytes.data() + static_cast<size_t>(lane) * piece.lane_bytes;
+    copies[lane] = {from.carry, to};
+    copies[piece.lanes + lane] = {from.keys, to + piece.carry_bytes};
+    if (piece.sigma_bytes > 0) copies[2 * piece.lanes + lane] = {from.sigma, to + piece.carry_bytes + piece.keys_bytes};
+  }
+  Run(piece);
+}
+
+void SummaryCopier::Load(const SummaryPiece& piece, const SummaryLayout& layout, ConstBytes bytes, MutableBytes side) {
+  NOSA_CHECK(bytes.size() >= piece.bytes(), "a piece of {} bytes in {}", piece.bytes(), bytes.size());
+  ops::BlockCopy* copies = Begin(piece.lanes);
+  for (int lane = 0; lane < piece.lanes; ++lane) {
+    const PiecePlaces to = PlacesOf(piece, layout, side, lane);
+    const std::byte* from = bytes.data() + static_cast<size_t>(lane) * piece.lane_bytes;
+    copies[lane] = {from, to.carry};
+    copies[piece.lanes + lane] = {from + piece.carry_bytes, to.keys};
+    if (piece.sigma_bytes > 0) copies[2 * piece.lanes + lane] = {from + piece.carry_bytes + piece.keys_bytes, to.sigma};
+  }
+  Run(piece);
 }
 
 namespace {

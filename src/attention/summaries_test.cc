@@ -156,6 +156,43 @@ TEST_P(RestoreTest, GoesOnAsIfNeverCut) {
   EXPECT_EQ(store_->stats().blocks_fetched > 0, GetParam().cold);
 }
 
+// Pieces of any size, taken while the tokens came, make another sequence's summaries what they were: it goes on as if
+// they were its own.
+TEST_P(RestoreTest, PiecesGiveSummariesBack) {
+  const SeqId whole = store_->Open(Needs()).value();
+  Append(whole, 0, tokens_, tokens_);
+  const std::vector<float> expected = Windows(whole);
+  store_->Close(whole);
+  SummaryCopier copier(backend_.get());
+  for (const int size : {1, config_.kernel_stride, config_.block_size, 2 * config_.block_size + 1, tokens_ / 2}) {
+    std::vector<Buffer> pieces;
+    const SeqId first = store_->Open(Needs()).value();
+    for (int end = size; end <= tokens_; end += size) {
+      Append(first, end - size, end, size);
+      const SummaryPiece piece(config_, end - size, end);
+      pieces.push_back(backend_->Allocate(piece.bytes(), backend_->shared_memory()).value());
+      copier.Save(piece, *layout_, store_->side(first), pieces.back().span());
+    }
+    store_->Close(first);
+    for (size_t n = 1; n <= pieces.size(); n += std::max<size_t>(1, pieces.size() / 3)) {
+      SCOPED_TRACE(fmt::format("{} pieces of {} tokens", n, size));
+      const int length = static_cast<int>(n) * size;
+      const SeqId seq = store_->Open(Needs()).value();
+      Append(seq, 0, length, tokens_);
+      Poison(seq, 0);
+      for (size_t i = 0; i < n; ++i) {
+        const int begin = static_cast<int>(i) * size;
+        copier.Load(SummaryPiece(config_, begin, begin + size), *layout_, pieces[i].span(), store_->side(seq));
+      }
+      Append(seq, length, tokens_, 3);
+      const std::vector<float> actual = Windows(seq);
+      ASSERT_EQ(actual.size(), expected.size());
+      EXPECT_EQ(std::memcmp(actual.data(), expected.data(), actual.size() * sizeof(float)), 0);
+      store_->Close(seq);
+    }
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Summaries, RestoreTest,
                          testing::Values(SummaryCase{"two_strides", 8, 4, 2, DType::kF32, true, false},
                                          SummaryCase{"two_strides_cold", 8, 4, 2, DType::kF32, true, true},

@@ -8,6 +8,14 @@ namespace nosa {
 
 uint64_t Hash64(ConstBytes data, uint64_t seed) { return XXH3_64bits_withSeed(data.data(), data.size(), seed); }
 
+Digest128 Hash128(ConstBytes data, const Digest128& seed) {
+  const XXH128_hash_t hash = XXH3_128bits_withSeed(data.data(), data.size(), seed.low);
+  // A seed of XXH3 has 64 bits: the others come in with a second round over the digests alone.
+  const uint64_t words[4] = {hash.low64, hash.high64, seed.low, seed.high};
+  const XXH128_hash_t chained = XXH3_128bits(words, sizeof(words));
+  return {chained.low64, chained.high64};
+}
+
 struct StreamHash::State {
   State() : xxh(XXH3_createState()) {
     NOSA_CHECK(xxh != nullptr, "no memory for a hash");

@@ -47,6 +47,8 @@ Result<std::unique_ptr<Engine>> Engine::Create(std::shared_ptr<const model::Mode
   store.min_slots_per_lane = engine->model_->MinSlotsPerLane();
   store.cold = std::move(o.cold);
   store.pinning = o.pinning;
+  store.prefix_chunk_tokens = o.prefix_cache ? o.prefill_chunk : 0;
+  store.prefix_bytes = o.prefix_bytes;
   NOSA_ASSIGN_OR_RETURN(engine->store_, kv::KvStore::Create(std::move(store), backend));
   NOSA_ASSIGN_OR_RETURN(engine->runner_,
                         model::Runner::Create(engine->model_, o.attention, engine->store_.get(), backend));
@@ -122,10 +124,13 @@ Result<RequestId> Engine::Submit(Request request) {
   NOSA_ASSIGN_OR_RETURN(std::optional<Constraint> constraint, BeginConstraint(request));
   const int reserve = std::max(request.reserve_tokens, static_cast<int>(request.prompt.size()) + request.max_tokens);
   auto sequence = std::make_unique<Sequence>();
-  NOSA_ASSIGN_OR_RETURN(sequence->kv, store_->Open(model_->SequenceNeeds(reserve)));
+  kv::SharedPrefix shared;
+  NOSA_ASSIGN_OR_RETURN(sequence->kv,
+                        store_->Open(model_->SequenceNeeds(reserve), Reusable(request, request.prompt), &shared));
   runner_->Forget(sequence->kv);
   sequence->tokens = request.prompt;
   BeginAnswer(sequence.get(), std::move(request), std::move(constraint), tokenizer_);
+  LoadPrefix(*sequence, shared);
   size_t i = 0;
   while (i < sequences_.size() && sequences_[i] != nullptr) ++i;
   if (i == sequences_.size()) sequences_.emplace_back();
@@ -243,6 +248,7 @@ std::span<const float> RowOf(ConstTensorView logits, int64_t row) {
 
 void Engine::StepPrefill(Sequence& sequence, std::vector<Event>* events) {
   const Stopwatch watch;
+  ReusePrefix(sequence);
   const int done = store_->length(sequence.kv);
   const int chunk = options_.prefill_chunk;
   const int end = std::min(sequence.prompt_end, (done / chunk + 1) * chunk);
@@ -255,6 +261,7 @@ void Engine::StepPrefill(Sequence& sequence, std::vector<Event>* events) {
   sequence.result.prefill_seconds += watch.Seconds();
   sequence.result.prefill_tokens += end - done;
   if (!status.ok()) return Finish(sequence, FinishReason::kError, status, events);
+  KeepPrefix(sequence);
 
   events->push_back({.kind = Event::Kind::kPromptProgress,
                      .request = sequence.id,

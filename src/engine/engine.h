@@ -29,6 +29,12 @@ struct EngineOptions {
   // answer's bits depend on.
   int prefill_chunk = 512;
   DecodeOptions decode;
+  // Chunks of prompts stay cached for requests that begin with the same tokens, as far as the budgets have room:
+  // docs/prefix-reuse.md.
+  bool prefix_cache = false;
+  bool share_prefixes_across_tenants = false;  // else requests share with their own tenant's only
+  // kv::StoreOptions::prefix_bytes. Without it, and without a bound of the host, nothing is ever forgotten.
+  uint64_t prefix_bytes = kv::kNoLimit;
   // Told while memory for KV is pinned, which takes seconds for many gigabytes.
   kv::PinningProgress pinning;
 };
@@ -105,6 +111,14 @@ class Engine {
   TokenId Draw(Sequence& sequence, std::span<const float> logits);
   // `event`: what kToken says beside the token.
   void Emit(Sequence& sequence, TokenId token, std::vector<Event>* events, Event event = {});
+  kv::PrefixQuery PrefixOf(const Request& request, std::span<const TokenId> tokens) const;
+  // What of the prompt need not be read by the request itself.
+  kv::PrefixQuery Reusable(const Request& request, std::span<const TokenId> prompt) const;
+  // Takes over what is cached of the prompt's next chunks.
+  void ReusePrefix(Sequence& sequence);
+  void LoadPrefix(Sequence& sequence, const kv::SharedPrefix& shared);
+  // Keeps the chunk it has just read, if a fresh request would read the same.
+  void KeepPrefix(Sequence& sequence);
   // Gives the sequence's cache back, if it still has one.
   void CloseCache(Sequence& sequence);
   void Finish(Sequence& sequence, FinishReason reason, Status error, std::vector<Event>* events);

@@ -31,6 +31,11 @@ struct Request {
   bool record_selection = false;  // with prompt_logits: also which blocks those positions read
   // Event::kToken tells which blocks the step before it read. The host plans those steps.
   bool record_decode = false;
+  // Whose it is. Where the engine keeps prefixes, only requests of one tenant share them.
+  std::string tenant = {};
+  // The prompt may begin with blocks that another request has made, and leave its own to others. The answer is the same
+  // to the bit.
+  bool reuse_prefix = true;
   // RequestResult::fingerprint is wanted. Without it, greedy tokens of steps planned on the device come without their
   // logits, which is faster.
   bool fingerprint = true;
@@ -72,6 +77,7 @@ struct RequestResult {
   FinishReason reason = FinishReason::kNone;
   Status error;
   int prompt_tokens = 0;
+  int cached_tokens = 0;  // of the prompt, which other requests had read: taken over, not computed
   // Hash of the bits of all logits tokens were drawn from, in order; 0 when the request wanted none.
   uint64_t fingerprint = 0;
   double prefill_seconds = 0;

@@ -30,6 +30,15 @@ int PassLog::WholeBefore(int length) const {
   return length;
 }
 
+int PassLog::WholeChunks(int tokens) const {
+  int chunks = 0;
+  for (const Pass& pass : passes_) {
+    if (!pass.prefill || pass.tokens != tokens) break;
+    ++chunks;
+  }
+  return chunks;
+}
+
 TokenPos PassLog::RestartBefore(TokenPos pos, int block) const {
   TokenPos target = pos / block * block;
   for (size_t i = passes_.size(); i-- > 0;) {

@@ -28,6 +28,8 @@ class PassLog {
   void Cut(int length);
   // The most positions, at most `length`, that can be kept without cutting a chunk.
   int WholeBefore(int length) const;
+  // How many passes from position 0 on are chunks of exactly `tokens`.
+  int WholeChunks(int tokens) const;
   // Largest start of a pass that is a multiple of `block` tokens and at or before `pos`: from there on, passes can be
   // repeated with whole blocks before them. 0 at worst.
   TokenPos RestartBefore(TokenPos pos, int block) const;

@@ -44,6 +44,22 @@ void ExpectSame(const PassLog& log, const SlowLog& slow) {
   EXPECT_EQ(made, slow.chunk);
 }
 
+TEST(PassLogTest, WholeChunksAreThoseFromTheStartOn) {
+  PassLog log;
+  EXPECT_EQ(log.WholeChunks(8), 0);
+  log.Add(0, 8, true);
+  log.Add(8, 8, true);
+  EXPECT_EQ(log.WholeChunks(8), 2);
+  EXPECT_EQ(log.WholeChunks(4), 0);
+  log.Add(16, 8, false);
+  EXPECT_EQ(log.WholeChunks(8), 2) << "single steps are no chunk, however many";
+  log.Add(24, 8, true);
+  EXPECT_EQ(log.WholeChunks(8), 2);
+  log.Cut(16);
+  log.Add(16, 5, true);
+  EXPECT_EQ(log.WholeChunks(8), 2) << "nor is a shorter piece";
+}
+
 TEST(PassLogTest, AgreesWithALogByPosition) {
   for (uint64_t seed = 0; seed < 400; ++seed) {
     SCOPED_TRACE(seed);

@@ -30,12 +30,7 @@ void BlockFetch::Start(std::span<const BlockWant> wants) {
     LaneCache& cache = LaneOf(i);
     const int slot = cache.Find(want.page);
     ++store_.stats_.lookups;
-    if (slot < 0) continue;
-    ++store_.stats_.hits;
-    cache.Use(slot, {store_.step_, want.importance});
-    cache.Pin(slot);
-    slots_[static_cast<size_t>(i)] = slot;
-    states_[static_cast<size_t>(i)] = State::kReady;
+    if (slot >= 0) JoinSlot(i, slot);
   }
   for (LaneRange& range : ranges_) Issue(range);
 }
@@ -57,7 +52,27 @@ int BlockFetch::TakeSlot(LaneRange& range, int32_t want) {
   return cache.Take(w.page, hint, [](const LaneCache::Slot&) { return true; });
 }
 
+// The block is in a slot, or on its way there for another want.
+void BlockFetch::JoinSlot(int32_t want, int slot) {
+  const size_t i = static_cast<size_t>(want);
+  LaneCache& cache = LaneOf(want);
+  cache.Use(slot, {store_.step_, wants_[i].importance});
+  slots_[i] = slot;
+  if (cache.at(slot).loading) {
+    states_[i] = State::kFollowing;
+    ++following_;
+    return;
+  }
+  ++store_.stats_.hits;
+  cache.Pin(slot);
+  states_[i] = State::kReady;
+}
+
 bool BlockFetch::StartLoad(LaneRange& range, int32_t want) {
+  if (const int there = LaneOf(want).Find(wants_[static_cast<size_t>(want)].page); there >= 0) {
+    JoinSlot(want, there);
+    return true;
+  }
   int slot = TakeSlot(range, want);
   while (slot < 0 && order_ == Order::kAscending && GiveUpLaterHit(range, want)) slot = TakeSlot(range, want);
   if (slot < 0) return false;
@@ -85,19 +100,33 @@ bool BlockFetch::StartLoad(LaneRange& range, int32_t want) {
 bool BlockFetch::GiveUpLaterHit(LaneRange& range, int32_t want) {
   for (int32_t i = range.begin; i < want; ++i) {
     const State state = states_[static_cast<size_t>(i)];
-    if (state == State::kLoading || state == State::kReady) return false;
+    if (state == State::kLoading || state == State::kFollowing || state == State::kReady) return false;
   }
   for (int32_t i = range.end - 1; i > want; --i) {
-    if (states_[static_cast<size_t>(i)] != State::kReady) continue;
-    LaneCache& cache = LaneOf(i);
-    cache.Unpin(slots_[static_cast<size_t>(i)]);
-    cache.Drop(slots_[static_cast<size_t>(i)]);
+    if (states_[static_cast<size_t>(i)] == State::kReady && GiveUpSlot(range, want, slots_[static_cast<size_t>(i)]))
+      return true;
+  }
+  return false;
+}
+
+// Takes the slot from every want after `want` that waits to be handed it; not when the caller holds it, too.
+bool BlockFetch::GiveUpSlot(LaneRange& range, int32_t want, int slot) {
+  LaneCache& cache = LaneOf(want);
+  const auto waits = [&](int32_t i) {
+    return slots_[static_cast<size_t>(i)] == slot && states_[static_cast<size_t>(i)] == State::kReady;
+  };
+  int waiting = 0;
+  for (int32_t i = want + 1; i < range.end; ++i) waiting += waits(i) ? 1 : 0;
+  if (waiting != cache.at(slot).pins) return false;
+  for (int32_t i = want + 1; i < range.end; ++i) {
+    if (!waits(i)) continue;
+    cache.Unpin(slot);
     slots_[static_cast<size_t>(i)] = -1;
     states_[static_cast<size_t>(i)] = State::kMissing;
     --store_.stats_.hits;
-    return true;
   }
-  return false;
+  cache.Drop(slot);
+  return true;
 }
 
 void BlockFetch::OnRead(const ColdCompletion& done) {
@@ -105,6 +134,7 @@ void BlockFetch::OnRead(const ColdCompletion& done) {
   LaneCache& cache = LaneOf(static_cast<int32_t>(i));
   --loading_;
   cache.SetLoading(slots_[i], false);
+  if (following_ > 0) EndFollowing(static_cast<int32_t>(i), done.status.ok());
   if (!done.status.ok()) {
     if (error_.ok()) error_ = done.status;
     cache.Drop(slots_[i]);
@@ -116,6 +146,24 @@ void BlockFetch::OnRead(const ColdCompletion& done) {
   states_[i] = State::kReady;
 }
 
+void BlockFetch::EndFollowing(int32_t want, bool read) {
+  const BlockWant& w = wants_[static_cast<size_t>(want)];
+  const int slot = slots_[static_cast<size_t>(want)];
+  // Reads start in the order of the wants: who follows comes after.
+  for (size_t i = static_cast<size_t>(want) + 1; i < wants_.size() && wants_[i].lane == w.lane; ++i) {
+    if (states_[i] != State::kFollowing || slots_[i] != slot) continue;
+    --following_;
+    if (read) {
+      ++store_.stats_.hits;
+      LaneOf(want).Pin(slot);
+      states_[i] = State::kReady;
+    } else {
+      slots_[i] = -1;
+      states_[i] = State::kMissing;
+    }
+  }
+}
+
 void BlockFetch::Collect() {
   ready_.clear();
   for (LaneRange& range : ranges_) {
@@ -124,7 +172,8 @@ void BlockFetch::Collect() {
       if (state == State::kReady) {
         state = State::kOut;
         ready_.push_back(i);
-      } else if (order_ == Order::kAscending && (state == State::kMissing || state == State::kLoading)) {
+      } else if (order_ == Order::kAscending &&
+                 (state == State::kMissing || state == State::kLoading || state == State::kFollowing)) {
         break;
       }
       if (i == range.next_out && (state == State::kOut || state == State::kDone)) ++range.next_out;

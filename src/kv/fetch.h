@@ -31,7 +31,8 @@ class BlockFetch {
   BlockFetch(const BlockFetch&) = delete;
   BlockFetch& operator=(const BlockFetch&) = delete;
 
-  // Sorted by lane, no (lane, page) twice; borrowed until destruction. Starts the first reads and returns.
+  // Sorted by lane; borrowed until destruction. A page may be wanted more than once, by sequences that share it: it is
+  // read once while it stays. Starts the first reads and returns.
   void Start(std::span<const BlockWant> wants);
 
   // Indices of wants that are in memory now and were not handed out before, pinned until Release; empty when all
@@ -47,7 +48,8 @@ class BlockFetch {
 
  private:
   friend class KvStore;
-  enum class State : uint8_t { kMissing, kLoading, kReady, kOut, kDone };
+  // kFollowing: another want's read of the same block is on its way.
+  enum class State : uint8_t { kMissing, kLoading, kFollowing, kReady, kOut, kDone };
   struct LaneRange {
     int32_t lane = 0;
     int32_t begin = 0, end = 0;
@@ -58,7 +60,10 @@ class BlockFetch {
   void Issue(LaneRange& range);
   bool StartLoad(LaneRange& range, int32_t want);
   int TakeSlot(LaneRange& range, int32_t want);
+  void JoinSlot(int32_t want, int slot);
   bool GiveUpLaterHit(LaneRange& range, int32_t want);
+  bool GiveUpSlot(LaneRange& range, int32_t want, int slot);
+  void EndFollowing(int32_t want, bool read);
   void Collect();
   void OnRead(const ColdCompletion& completion);
   LaneCache& LaneOf(int32_t want) const {
@@ -74,6 +79,7 @@ class BlockFetch {
   std::vector<int32_t> ready_;
   int64_t remaining_ = 0;  // not yet handed out
   int64_t loading_ = 0;
+  int64_t following_ = 0;
   Status error_;
 };
 

@@ -53,6 +53,11 @@ Status KvStore::Init() {
   }
   NOSA_CHECK(budget_.TryCharge(base), "the base of {} bytes was just checked", base);
   fixed_bytes_ = base;
+  if (const int chunk = options_.prefix_chunk_tokens; chunk > 0) {
+    NOSA_CHECK(chunk % layout.block_size == 0, "prefix chunks of {} tokens, blocks of {}", chunk, layout.block_size);
+    prefixes_ = std::make_unique<PrefixIndex>(chunk, options_.binding);
+    if (cold_) options_.prefix_bytes = std::min(options_.prefix_bytes, budget_.limit() / 8);
+  }
   const int pages = layout.Blocks(options_.max_append_tokens) + 1;  // an append may start inside a block
   for (int i = 0; i < pages; ++i) NOSA_RETURN_IF_ERROR(AddStaging());
   return Status::Ok();
@@ -96,17 +101,22 @@ uint64_t KvStore::SufficientBudget(std::span<const SequenceNeeds> sequences) con
 
 int64_t KvStore::Quota() const {
   // Without a tier below, every admitted block has its slot: they must not share.
-  if (!cold_ || budget_.limit() == kNoLimit) return reserved_pages_;
-  return std::min(reserved_pages_, static_cast<int64_t>((budget_.limit() - fixed_bytes_) / SlotBytesForAll(1)));
+  const int64_t pages = reserved_pages_ + retained_pages_;
+  if (!cold_ || budget_.limit() == kNoLimit) return pages;
+  return std::min(pages, static_cast<int64_t>((budget_.limit() - fixed_bytes_ - prefix_bytes_) / SlotBytesForAll(1)));
+}
+
+void KvStore::UpdateQuota() {
+  // No lane can fill more slots than there are blocks: the rest is given back, for others to have.
+  lane_quota_ = std::min<int64_t>(Quota(), std::numeric_limits<int32_t>::max());
+  for (LaneCache& lane : lanes_) lane.SetQuota(static_cast<int>(lane_quota_));
 }
 
 void KvStore::Reserve(const SequenceNeeds& needs, int sign) {
   if (sign < 0) budget_.Release(SequenceBytes(needs));
   fixed_bytes_ += static_cast<uint64_t>(sign) * SequenceBytes(needs);
   reserved_pages_ += sign * BlocksOf(needs);
-  // No lane can fill more slots than there are blocks: the rest is given back, for others to have.
-  lane_quota_ = std::min<int64_t>(Quota(), std::numeric_limits<int32_t>::max());
-  for (LaneCache& lane : lanes_) lane.SetQuota(static_cast<int>(lane_quota_));
+  UpdateQuota();
   // Only now are the bytes there that the sequence was promised.
   if (sign > 0) NOSA_CHECK(budget_.TryCharge(SequenceBytes(needs)), "an admitted sequence found no budget");
 }
@@ -131,30 +141,42 @@ Status KvStore::Admit(const SequenceNeeds& needs) const {
 
 Status KvStore::Prepare(std::span<const SequenceNeeds> sequences) {
   if (!copies_on_device() || SmallestBudget(sequences) > budget_.limit()) return Status::Ok();
-  int64_t blocks = reserved_pages_;
+  int64_t blocks = reserved_pages_ + retained_pages_;
   for (const SequenceNeeds& needs : sequences) blocks += BlocksOf(needs);
   return arena_->Reserve(static_cast<size_t>(blocks) * static_cast<size_t>(Lanes()), options_.pinning);
 }
 
-Result<SeqId> KvStore::Open(const SequenceNeeds& needs) {
+Result<SeqId> KvStore::Open(const SequenceNeeds& needs, const PrefixQuery& prefix, SharedPrefix* shared) {
   NOSA_RETURN_IF_ERROR(Admit(needs));
+  const std::vector<PrefixId> chunks = MakeRoom(needs, prefix);
+  // Its pages are its own before it is reserved for: what only prefixes held must not count twice.
+  Sequence sequence;
+  TakeOver(sequence, chunks, shared);
   Reserve(needs, 1);
   Result<Buffer> side = backend_->Allocate(needs.side_bytes, backend_->compute_memory());
   Status staging = side.status();
   // Pinning memory takes longer than filling it: not while a prompt is read.
   if (staging.ok() && copies_on_device())
-    staging = arena_->Reserve(static_cast<size_t>(reserved_pages_) * static_cast<size_t>(Lanes()), options_.pinning);
+    staging = arena_->Reserve(static_cast<size_t>(reserved_pages_ + retained_pages_) * static_cast<size_t>(Lanes()),
+                              options_.pinning);
   if (staging.ok()) staging = AddStaging();
   if (!staging.ok()) {
+    for (PageId page : sequence.pages) Unref(page);
     Reserve(needs, -1);
     return staging;
+  }
+  if (prefixes_ && !prefix.tokens.empty()) {
+    ++stats_.prefix.lookups;
+    stats_.prefix.hits += chunks.empty() ? 0 : 1;
+    stats_.prefix.tokens_reused += static_cast<uint64_t>(sequence.length);
   }
   size_t i = 0;
   while (i < sequences_.size() && sequences_[i].open) ++i;
   if (i == sequences_.size()) sequences_.emplace_back();
-  sequences_[i].open = true;
-  sequences_[i].needs = needs;
-  sequences_[i].side = std::move(side).value();
+  sequence.open = true;
+  sequence.needs = needs;
+  sequence.side = std::move(side).value();
+  sequences_[i] = std::move(sequence);
   return SeqId(static_cast<int32_t>(i));
 }
 
@@ -172,6 +194,7 @@ void KvStore::Close(SeqId seq) {
   free_buffers_.push_back(free_staging_.back());
   free_staging_.pop_back();
   Reserve(needs, -1);
+  TrimPrefixes();
 }
 
 Status KvStore::AddStaging() {
@@ -300,7 +323,15 @@ PageId KvStore::NewPage(SeqId owner) {
 void KvStore::Unref(PageId page) {
   Page& state = pages_[static_cast<size_t>(page.value)];
   if (--state.refs > 0) return;
-  while (state.staging >= 0) PollCold(true);
+  if (state.prefix.valid()) {
+    ++retained_pages_;
+  } else {
+    FreePage(page);
+  }
+}
+
+void KvStore::FreePage(PageId page) {
+  while (pages_[static_cast<size_t>(page.value)].staging >= 0) PollCold(true);
   for (LaneCache& lane : lanes_) lane.DropPage(page);
   if (cold_) cold_->Free(page);
   if (lost_page_ == page) lost_page_ = PageId();
@@ -330,7 +361,7 @@ void KvStore::PollCold(bool wait) {
       free_staging_.push_back(page.staging);
       page.staging = -1;
       if (!done.status.ok()) {
-        page.unwritten = true;
+        page.unwritten = page.unsound = true;
         At(page.owner).write_error = done.status;
         if (flush_error_.ok()) flush_error_ = done.status;
       }
@@ -338,6 +369,7 @@ void KvStore::PollCold(bool wait) {
     }
     ++stats_.blocks_fetched;
     stats_.bytes_fetched += cold_->record_bytes();
+    if (!done.status.ok()) pages_[static_cast<size_t>(done.page.value)].unsound = true;
     if (done.status.code() == StatusCode::kDataLoss) {
       ++stats_.damaged_blocks;
       lost_page_ = done.page;
@@ -476,6 +508,7 @@ Status KvStore::Truncate(SeqId seq, int tokens) {
     sequence.pages.pop_back();
   }
   sequence.length = tokens;
+  TrimPrefixes();
   return Status::Ok();
 }
 
@@ -488,6 +521,8 @@ BlockId KvStore::TakeLostBlock(SeqId seq) {
   const std::vector<PageId>& pages = At(seq).pages;
   const auto found = std::find(pages.begin(), pages.end(), lost_page_);
   if (!lost_page_.valid() || found == pages.end()) return BlockId();
+  if (const PrefixId chunk = pages_[static_cast<size_t>(lost_page_.value)].prefix; chunk.valid())
+    stats_.prefix.chunks_damaged += static_cast<uint64_t>(ForgetFrom(chunk));
   lost_page_ = PageId();
   return BlockId(static_cast<int32_t>(found - pages.begin()));
 }
@@ -497,6 +532,10 @@ StoreStats KvStore::stats() const {
   stats.host_peak_bytes = budget_.peak();
   stats.cold_bytes = cold_ ? cold_->tier().used_bytes() : 0;
   stats.cold_peak_bytes = std::max(stats.cold_peak_bytes, stats.cold_bytes);
+  stats.prefix.chunks = prefixes_ ? static_cast<int64_t>(prefixes_->size()) : 0;
+  stats.prefix.retained_bytes =
+      static_cast<uint64_t>(retained_pages_) * (cold_ ? cold_->page_bytes() : SlotBytesForAll(1));
+  stats.prefix.summary_bytes = prefix_bytes_;
   return stats;
 }
 

@@ -6,6 +6,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 #include <unordered_map>
 #include <vector>
 
@@ -15,6 +16,7 @@
 #include "kv/cold_store.h"
 #include "kv/host_budget.h"
 #include "kv/lane_cache.h"
+#include "kv/prefix_index.h"
 #include "kv/slot_arena.h"
 #include "ops/seats.h"
 
@@ -30,7 +32,40 @@ struct StoreOptions {
   int max_append_tokens = 512;           // largest BeginAppend
   // With fewer slots a lane could not load one block while it computes on another; four leaves room for both.
   int min_slots_per_lane = 4;
+  // Chunks of this many tokens, whole blocks, can be kept for other sequences that begin with them (KeepPrefix); 0:
+  // none.
+  int prefix_chunk_tokens = 0;
+  // Most bytes of the fastest tier for what only kept prefixes hold. With a tier below, which has their blocks, never
+  // more than an eighth of the host budget: summaries take the place of slots, a cache that helps every sequence.
+  uint64_t prefix_bytes = kNoLimit;
   PinningProgress pinning = nullptr;  // told while memory is pinned for a device
+};
+
+// Tokens a sequence may begin with. Only sequences of one scope share.
+struct PrefixQuery {
+  std::string_view scope = {};
+  std::span<const TokenId> tokens = {};
+};
+
+// What a sequence shares from now on: `chunks.size()` chunks from position `first` on, with the bytes KeepPrefix was
+// given for each. Valid until a sequence is opened, closed, appended to or cut, or a chunk is kept.
+struct SharedPrefix {
+  int first = 0;
+  std::vector<ConstBytes> chunks;
+};
+
+struct PrefixStats {
+  uint64_t lookups = 0;         // sequences opened with a query
+  uint64_t hits = 0;            // of these, began with kept chunks
+  uint64_t tokens_reused = 0;   // that sequences took over, in Open and SharePrefix
+  uint64_t chunks_kept = 0;     // by KeepPrefix, in all
+  uint64_t chunks_evicted = 0;  // to make room
+  uint64_t chunks_damaged = 0;  // forgotten because bytes of them, or before them, were damaged or never written
+  int64_t chunks = 0;           // now
+  // Now, of blocks that no open sequence uses: in the fastest tier or, with one, in the tier below. And of the rest
+  // that is kept for each chunk, in the fastest tier.
+  uint64_t retained_bytes = 0;
+  uint64_t summary_bytes = 0;
 };
 
 // What one sequence will need at most.
@@ -49,6 +84,7 @@ struct StoreStats {
   uint64_t bytes_fetched = 0;   // moved from the cold tier, padding included
   uint64_t damaged_blocks = 0;  // refused by their checksum
   double stall_seconds = 0;     // spent with nothing to do but wait for the cold tier
+  PrefixStats prefix;
 };
 
 class BlockFetch;
@@ -75,8 +111,23 @@ class KvStore {
   // there is none to pin, or it would pass the budget: Open says so.
   Status Prepare(std::span<const SequenceNeeds> sequences);
   // Admits a sequence, or kResourceExhausted naming the tier, what it has and the smallest size that would do.
-  Result<SeqId> Open(const SequenceNeeds& needs);
+  // Kept prefixes are no reason to refuse: those used longest ago are forgotten first.
+  Result<SeqId> Open(const SequenceNeeds& needs) { return Open(needs, {}, nullptr); }
+  // The same, and the sequence begins with the kept chunks that `prefix` begins with, as many as there are.
+  Result<SeqId> Open(const SequenceNeeds& needs, const PrefixQuery& prefix, SharedPrefix* shared);
   void Close(SeqId seq);
+
+  // The sequence, at the end of a chunk, takes over the kept chunks that come next in `prefix`, whose tokens before
+  // that are its own.
+  void SharePrefix(SeqId seq, const PrefixQuery& prefix, SharedPrefix* shared);
+  // Keeps the last chunk of the sequence, which has exactly prefix.tokens, for others and beyond its Close, with
+  // `side_bytes` bytes that the caller fills in: shared memory of the backend. Empty when it is not kept: it is
+  // already, or some block of it in another chunk; the chunks before it are not; or there is no room.
+  MutableBytes KeepPrefix(SeqId seq, const PrefixQuery& prefix, uint64_t side_bytes);
+  // Forgets every kept chunk. Sequences that use them go on.
+  void DropPrefixes();
+  // Whether more than one open sequence uses the page.
+  bool shared(PageId page) const { return pages_[static_cast<size_t>(page.value)].refs > 1; }
 
   int length(SeqId seq) const { return At(seq).length; }
   int max_tokens(SeqId seq) const { return At(seq).needs.max_tokens; }
@@ -126,7 +177,7 @@ class KvStore {
 
   // Counters since the store was made. Peaks are of all time.
   StoreStats stats() const;
-  // Most slots of a lane now: what the budget has room for, and no more than the open sequences can fill.
+  // Most slots of a lane now: what the budget has room for, and no more than open sequences and kept prefixes can fill.
   int64_t slots_per_lane() const { return lane_quota_; }
   uint64_t host_budget_bytes() const { return budget_.limit(); }
   uint64_t host_used_bytes() const { return budget_.used(); }
@@ -136,11 +187,13 @@ class KvStore {
   friend class BlockFetch;
 
   struct Page {
-    int refs = 0;
+    int refs = 0;          // of open sequences
+    PrefixId prefix = {};  // the kept chunk it is of; invalid: none
     uint64_t serial = 0;
     int staging = -1;        // staging page its write borrows; -1: none
     SeqId owner;             // told when the write fails
     bool unwritten = false;  // it failed: the page is nowhere but in slots
+    bool unsound = false;    // that, or a read of it failed: no other sequence takes it over
   };
   struct Sequence {
     bool open = false;
@@ -152,6 +205,11 @@ class KvStore {
     std::vector<int> staged;    // staging pages of the blocks after them
     Buffer side;
     Status write_error;
+  };
+  struct KeptChunk {
+    std::vector<PageId> pages;
+    Buffer side;
+    uint64_t bytes = 0;  // charged to the budget
   };
 
   KvStore(StoreOptions options, ops::Backend* backend);
@@ -174,12 +232,14 @@ class KvStore {
   Status Admit(const SequenceNeeds& needs) const;
   // Adds the needs of one sequence to what is reserved (sign 1), or takes them back (-1).
   void Reserve(const SequenceNeeds& needs, int sign);
+  void UpdateQuota();
   Status AddStaging();
 
   std::byte* StagedBlock(int staging, int lane) const;
   int TakeStaging();
   PageId NewPage(SeqId owner);
   void Unref(PageId page);
+  void FreePage(PageId page);
   void Seal(Sequence& sequence, SeqId seq);
   void FillLanes(PageId page, int staging);
   std::byte* Frame(PageId page, int lane) const;
@@ -190,6 +250,26 @@ class KvStore {
   void PollCold(bool wait);
   // Once its write has ended: whether the page can be read. Else what the write failed with.
   Status WaitForWrite(PageId page);
+
+  // Whether what is open and kept stays within all bounds with so many pages and bytes more.
+  bool PrefixesFit(int64_t more_pages, uint64_t more_bytes) const;
+  // The kept chunks that `prefix` begins with, oldest first; they are used now. Of those from place `unsure` on, only
+  // such that can be read, which waits for their writes.
+  std::vector<PrefixId> KeptChunks(const PrefixQuery& prefix, size_t unsure);
+  bool IsSound(const KeptChunk& chunk);
+  // Forgets chunks until an admitted sequence fits beside the rest; what is left of those that `prefix` begins with.
+  // The sequence is to be reserved for next.
+  std::vector<PrefixId> MakeRoom(const SequenceNeeds& needs, const PrefixQuery& prefix);
+  // What options_.prefix_bytes bounds.
+  uint64_t PrefixHostBytes() const { return prefix_bytes_ + (cold_ ? 0 : SlotBytesForAll(retained_pages_)); }
+  int64_t RetainedPages(std::span<const PrefixId> chunks) const;
+  void TakeOver(Sequence& sequence, std::span<const PrefixId> chunks, SharedPrefix* shared);
+  // Forgets chunks until everything fits, after pages that were a sequence's became theirs alone.
+  void TrimPrefixes();
+  // The caller sets the quota when it has forgotten enough: that looks at every slot.
+  void ForgetLeaf(PrefixId leaf);
+  // Forgets the chunk and all that come after it; their number.
+  int ForgetFrom(PrefixId chunk);
 
   StoreOptions options_;
   ops::Backend* backend_;
@@ -223,7 +303,11 @@ class KvStore {
   Status tail_error_;
   Status flush_error_;
   PageId lost_page_;
-  uint64_t fixed_bytes_ = 0;  // charged to the budget for other things than slots
+  uint64_t fixed_bytes_ = 0;  // charged to the budget for other things than slots and prefixes
+  std::unique_ptr<PrefixIndex> prefixes_;
+  std::vector<KeptChunk> kept_;  // by PrefixId
+  uint64_t prefix_bytes_ = 0;    // of kept_, charged to the budget
+  int64_t retained_pages_ = 0;   // of kept chunks, used by no open sequence: beside reserved_pages_
   StoreStats stats_;
 };
 

@@ -1,7 +1,5 @@
 #include "model/runner.h"
 
-#include "attention/summaries.h"
-
 namespace nosa::model {
 
 Result<std::unique_ptr<Runner>> Runner::Create(std::shared_ptr<const Model> model, const AttentionOptions& options,
@@ -34,6 +32,22 @@ Status Runner::Forward(std::span<const PassRows> rows, bool prefill, TensorView 
 Status Runner::Restore(SeqId seq) {
   attention_->ForgetTrace(seq);
   return attention::RestoreRunningSums(model_->attention_config(), *store_, seq, *backend_);
+}
+
+uint64_t Runner::ChunkBytes(int first, int end) const {
+  return attention::SummaryPiece(model_->attention_config(), first, end).bytes();
+}
+
+void Runner::SaveChunk(SeqId seq, int first, int end, MutableBytes bytes) {
+  const attention::AttentionConfig& config = model_->attention_config();
+  summaries_.Save(attention::SummaryPiece(config, first, end),
+                  attention::SummaryLayout(config, store_->max_tokens(seq)), store_->side(seq), bytes);
+}
+
+void Runner::LoadChunk(SeqId seq, int first, int end, ConstBytes bytes) {
+  const attention::AttentionConfig& config = model_->attention_config();
+  summaries_.Load(attention::SummaryPiece(config, first, end),
+                  attention::SummaryLayout(config, store_->max_tokens(seq)), bytes, store_->side(seq));
 }
 
 }  // namespace nosa::model

@@ -5,6 +5,7 @@
 #include <span>
 #include <vector>
 
+#include "attention/summaries.h"
 #include "model/model.h"
 
 namespace nosa::model {
@@ -39,6 +40,12 @@ class Runner {
   // After a sequence was truncated or a pass with it failed: makes its summaries fit its length again. Fails as
   // kv::BlockFetch::Next; the sequence is then to be truncated further.
   Status Restore(SeqId seq);
+  // Bytes of what a chunk of tokens [first, end) adds to a sequence's summaries.
+  uint64_t ChunkBytes(int first, int end) const;
+  // To such bytes, of a sequence of `end` tokens; and from them, to a sequence whose summaries are those of its first
+  // `first` tokens. On stream 0: the bytes, in shared memory, stay valid until it has passed.
+  void SaveChunk(SeqId seq, int first, int end, MutableBytes bytes);
+  void LoadChunk(SeqId seq, int first, int end, ConstBytes bytes);
   // A sequence was opened: nothing is known of its last selection.
   void Forget(SeqId seq) { attention_->ForgetTrace(seq); }
 
@@ -47,12 +54,13 @@ class Runner {
 
  private:
   Runner(std::shared_ptr<const Model> model, kv::KvStore* store, ops::Backend* backend)
-      : model_(std::move(model)), store_(store), backend_(backend), workspace_(backend) {}
+      : model_(std::move(model)), store_(store), backend_(backend), workspace_(backend), summaries_(backend) {}
 
   std::shared_ptr<const Model> model_;
   kv::KvStore* store_;
   ops::Backend* backend_;
   Workspace workspace_;
+  attention::SummaryCopier summaries_;
   std::unique_ptr<attention::AttentionRunner> attention_;
 };
 

@@ -1,5 +1,6 @@
-// Random lives of several sequences in one store, against a model of their bytes: what is read is right or said to be
-// damaged, budgets are never passed, and in the end everything has been given back.
+// Random lives of several sequences in one store, against a model of their bytes, some beginning with what others have
+// left: what is read is right or said to be damaged, budgets are never passed, and in the end everything has been given
+// back.
 #include "kv/store.h"
 
 #include <gtest/gtest.h>
@@ -20,13 +21,16 @@ struct StressCase {
   FaultPlan plan = {};
   std::string codec = "raw";
   std::string policy = "importance-lru";
-  uint64_t slack_bytes = 0;  // beyond the smallest budget
+  uint64_t slack_bytes = 1000;  // beyond the smallest budget
   bool direct = false;
   friend std::ostream& operator<<(std::ostream& out, const StressCase& c) { return out << c.name; }
 };
 
 // Sequences of up to this many tokens, this many at once.
 constexpr int kMaxTokens = 90, kSequences = 4, kMaxAppend = 24;
+// What can be kept of them: two blocks at a time, with this much beside them.
+constexpr int kChunk = 8;
+constexpr uint64_t kKeptBytes = 24;
 
 class Life {
  public:
@@ -47,6 +51,7 @@ class Life {
       ASSERT_LE(store_->stats().cold_bytes, MostColdBytes());
     }
     while (!sequences_.empty()) Close(0);
+    store_->DropPrefixes();
     EXPECT_EQ(store_->host_used_bytes(), base_) << "everything is given back";
     EXPECT_EQ(store_->stats().cold_bytes, 0u);
     EXPECT_LE(store_->stats().host_peak_bytes, budget_);
@@ -65,9 +70,11 @@ class Life {
   uint64_t damaged() const { return store_->stats().damaged_blocks; }
   uint64_t fetched() const { return store_->stats().blocks_fetched; }
   int failures() const { return failures_; }
+  uint64_t reused() const { return store_->stats().prefix.tokens_reused; }
 
  private:
-  static SequenceNeeds Needs() { return {kMaxTokens, 192}; }
+  // Beside much that is not slots, the part of the budget that prefixes may have is worth something.
+  static SequenceNeeds Needs() { return {kMaxTokens, 4096}; }
 
   std::unique_ptr<KvStore> Make(uint64_t seed, uint64_t budget) {
     StoreOptions options;
@@ -76,6 +83,7 @@ class Life {
     options.codec = case_.codec;
     options.policy = case_.policy;
     options.max_append_tokens = kMaxAppend;
+    options.prefix_chunk_tokens = kChunk;
     if (!case_.tier.empty()) {
       auto tier = std::make_unique<FaultyTier>(SmallTier(case_.tier, case_.direct), seed, case_.plan);
       faulty_ = tier.get();
@@ -94,17 +102,68 @@ class Life {
     uint64_t blocks = 0;
     for (const KnownSequence& sequence : sequences_)
       blocks += static_cast<uint64_t>(store_->sealed_blocks(sequence.seq));
-    return blocks * store_->block_record_bytes() * static_cast<uint64_t>(store_->layout().lanes());
+    return blocks * store_->block_record_bytes() * static_cast<uint64_t>(store_->layout().lanes()) +
+           store_->stats().prefix.retained_bytes;
+  }
+
+  // A sequence's tokens are its salts.
+  static std::vector<TokenId> TokensOf(const std::vector<uint32_t>& salts) { return {salts.begin(), salts.end()}; }
+  static std::byte MarkOf(const std::vector<uint32_t>& salts, size_t end) {
+    return static_cast<std::byte>(salts[end - 1] * 31 + salts[end - kChunk] + end);
+  }
+
+  // What it takes over has the bytes that were kept with it.
+  void TakeOver(const SharedPrefix& shared, const std::vector<uint32_t>& like, KnownSequence* sequence) {
+    size_t end = sequence->salts.size();
+    EXPECT_EQ(shared.first, sequence->length());
+    for (const ConstBytes bytes : shared.chunks) {
+      end += kChunk;
+      ASSERT_LE(end, like.size());
+      ASSERT_EQ(bytes.size(), kKeptBytes);
+      for (const std::byte b : bytes) ASSERT_EQ(b, MarkOf(like, end));
+    }
+    sequence->salts.assign(like.begin(), like.begin() + static_cast<ptrdiff_t>(end));
+    ASSERT_EQ(store_->length(sequence->seq), sequence->length());
+  }
+
+  // Of all that were ever kept, and the beginning of something else.
+  std::vector<uint32_t> Remembered() {
+    std::vector<uint32_t> salts;
+    if (!remembered_.empty()) salts = remembered_[Draw(static_cast<uint32_t>(remembered_.size()))];
+    if (salts.size() > 1 && Draw(3) == 0) salts.resize(1 + Draw(static_cast<uint32_t>(salts.size())));
+    return salts;
+  }
+
+  void Keep(const KnownSequence& sequence) {
+    if (sequence.length() == 0 || sequence.length() % kChunk != 0) return;
+    const std::vector<TokenId> tokens = TokensOf(sequence.salts);
+    const MutableBytes bytes = store_->KeepPrefix(sequence.seq, {"", tokens}, kKeptBytes);
+    std::fill(bytes.begin(), bytes.end(), MarkOf(sequence.salts, sequence.salts.size()));
+    if (!bytes.empty()) remembered_.push_back(sequence.salts);
+  }
+
+  // The next chunk as others have it: only if what is before it is all theirs, too.
+  void Share(KnownSequence& sequence) {
+    const std::vector<uint32_t> like = Remembered();
+    if (sequence.length() % kChunk != 0 || like.size() < sequence.salts.size()) return;
+    if (!std::equal(sequence.salts.begin(), sequence.salts.end(), like.begin())) return;
+    const std::vector<TokenId> tokens = TokensOf(like);
+    SharedPrefix shared;
+    store_->SharePrefix(sequence.seq, {"", tokens}, &shared);
+    TakeOver(shared, like, &sequence);
   }
 
   bool Open() {
-    const auto seq = store_->Open(Needs());
+    const std::vector<uint32_t> like = Remembered();
+    const std::vector<TokenId> tokens = TokensOf(like);
+    SharedPrefix shared;
+    const auto seq = store_->Open(Needs(), {"", tokens}, &shared);
     EXPECT_TRUE(seq.ok()) << seq.status().ToString();
     if (!seq.ok()) return false;
-    EXPECT_EQ(store_->length(*seq), 0);
     for (const std::byte b : store_->side(*seq)) EXPECT_EQ(b, std::byte{0});
     std::fill(store_->side(*seq).begin(), store_->side(*seq).end(), std::byte{0xee});
     sequences_.push_back({*seq, {}});
+    TakeOver(shared, like, &sequences_.back());
     return true;
   }
 
@@ -118,7 +177,7 @@ class Life {
     if (sequences_.empty()) return void(Open());
     const size_t i = Draw(static_cast<uint32_t>(sequences_.size()));
     KnownSequence& sequence = sequences_[i];
-    switch (Draw(12)) {
+    switch (Draw(14)) {
       case 0: return sequences_.size() < kSequences ? void(Open()) : void();
       case 1: return Draw(4) == 0 ? Close(i) : void();
       case 2: return Truncate(i);
@@ -128,6 +187,8 @@ class Life {
       case 6:
       case 7:
       case 8: return Fetch();
+      case 9: return Share(sequence);
+      case 10: return Draw(8) == 0 ? store_->DropPrefixes() : void();
       default: return Extend(i);
     }
   }
@@ -175,15 +236,19 @@ class Life {
 
   void Extend(size_t i) {
     KnownSequence& sequence = sequences_[i];
+    const int most = std::min(kMaxAppend, kMaxTokens - sequence.length());
+    const int to_chunk = kChunk - sequence.length() % kChunk;
     const int tokens =
-        static_cast<int>(Draw(static_cast<uint32_t>(std::min(kMaxAppend, kMaxTokens - sequence.length()) + 1)));
+        to_chunk <= most && Draw(4) != 0 ? to_chunk : static_cast<int>(Draw(static_cast<uint32_t>(most + 1)));
     if (Draw(4) == 0) {  // begun, written, and given up
       if (!store_->BeginAppend(sequence.seq, tokens).ok()) return Close(i);
       for (int pos = sequence.length(); pos < sequence.length() + tokens; ++pos)
         WriteToken(*store_, sequence.seq, pos, 0xdead);
       if (Draw(2) == 0) return Settle(store_->Truncate(sequence.seq, sequence.length()), i);
     }
-    Settle(Append(*store_, &sequence, tokens, ++salt_), i);
+    const Status appended = Append(*store_, &sequence, tokens, ++salt_);
+    if (appended.ok()) Keep(sequence);
+    Settle(appended, i);
   }
 
   // One token of every sequence that has room, as a decode step.
@@ -222,6 +287,7 @@ class Life {
   std::unique_ptr<KvStore> store_;
   uint64_t budget_ = 0, base_ = 0;
   uint32_t salt_ = 0;
+  std::vector<std::vector<uint32_t>> remembered_;
   int failures_ = 0;
   std::vector<KnownSequence> sequences_;
 };
@@ -229,7 +295,7 @@ class Life {
 class KvStoreStress : public testing::TestWithParam<StressCase> {};
 
 TEST_P(KvStoreStress, RightOrDamagedAndGivenBack) {
-  uint64_t fetched = 0, damaged = 0;
+  uint64_t fetched = 0, damaged = 0, reused = 0;
   int failures = 0;
   const int lives = GetParam().tier == "disk" ? 4 : 12;
   for (uint64_t seed = 0; seed < static_cast<uint64_t>(lives); ++seed) {
@@ -240,9 +306,11 @@ TEST_P(KvStoreStress, RightOrDamagedAndGivenBack) {
     fetched += life.fetched();
     damaged += life.damaged();
     failures += life.failures();
+    reused += life.reused();
   }
-  std::printf("%-24s %llu blocks read, %llu damaged, %d failures\n", GetParam().name.c_str(),
-              static_cast<unsigned long long>(fetched), static_cast<unsigned long long>(damaged), failures);
+  std::printf("%-24s %llu blocks read, %llu damaged, %d failures, %llu tokens taken over\n", GetParam().name.c_str(),
+              static_cast<unsigned long long>(fetched), static_cast<unsigned long long>(damaged), failures,
+              static_cast<unsigned long long>(reused));
   const FaultPlan& plan = GetParam().plan;
   EXPECT_EQ(fetched > 0, !GetParam().tier.empty());
   EXPECT_EQ(damaged > 0, plan.corrupt_read + plan.corrupt_write + plan.torn_write + plan.misplaced_read > 0);
@@ -265,7 +333,7 @@ INSTANTIATE_TEST_SUITE_P(
     Stores, KvStoreStress,
     testing::Values(
         StressCase{.name = "no_tier", .tier = ""}, StressCase{.name = "memory", .tier = "memory"},
-        StressCase{.name = "memory_late", .tier = "memory", .plan = kLate},
+        StressCase{.name = "memory_late", .tier = "memory", .plan = kLate, .slack_bytes = 0},
         StressCase{
             .name = "memory_late_slack_lru", .tier = "memory", .plan = kLate, .policy = "lru", .slack_bytes = 4000},
         StressCase{.name = "memory_int8_late", .tier = "memory", .plan = kLate, .codec = "int8"},
@@ -273,7 +341,7 @@ INSTANTIATE_TEST_SUITE_P(
         StressCase{.name = "memory_int8_damage", .tier = "memory", .plan = kDamage, .codec = "int8"},
         StressCase{.name = "memory_errors", .tier = "memory", .plan = kErrors},
         StressCase{.name = "memory_everything", .tier = "memory", .plan = kEverything},
-        StressCase{.name = "disk", .tier = "disk"},
+        StressCase{.name = "disk", .tier = "disk", .slack_bytes = 0},
         StressCase{.name = "disk_direct_late", .tier = "disk", .plan = kLate, .direct = true},
         StressCase{.name = "disk_everything", .tier = "disk", .plan = kEverything, .slack_bytes = 3000}),
     [](const auto& info) { return info.param.name; });
