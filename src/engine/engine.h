@@ -5,10 +5,12 @@
 #include <deque>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "base/hash.h"
+#include "engine/cache_map.h"
 #include "engine/constraint.h"
 #include "engine/request.h"
 #include "engine/seating.h"
@@ -78,6 +80,11 @@ class Engine {
   const std::vector<TokenId>& tokens(RequestId id) const;
   // Gives back everything the request holds. It must have finished.
   void Release(RequestId id);
+
+  // Where the request's blocks are between two steps (answer_id is 0); nothing when its cache is closed, or there is
+  // no memory to copy a device's tables to. Takes a look
+  // at every lane of every block: a few times a second, for somebody who watches. For the caller of Step.
+  std::optional<CacheMap> Map(RequestId id) const;
 
   EngineStats stats() const;
   const kv::KvStore& store() const { return *store_; }

@@ -293,7 +293,7 @@ PageId KvStore::NewPage(SeqId owner) {
     page = free_pages_.back();
     free_pages_.pop_back();
   }
-  pages_[static_cast<size_t>(page.value)] = {.refs = 1, .serial = next_serial_++, .owner = owner};
+  pages_[static_cast<size_t>(page.value)] = {.refs = 1, .serial = next_serial_++, .owner = owner, .used_in = step_};
   return page;
 }
 

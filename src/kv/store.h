@@ -51,6 +51,13 @@ struct StoreStats {
   double stall_seconds = 0;     // spent with nothing to do but wait for the cold tier
 };
 
+// Where one sealed block is now, and when it was needed.
+struct BlockPlace {
+  int fast_lanes = 0;    // lanes that hold it in the fastest tier
+  uint64_t used_in = 0;  // newest step() in which a pass read it, of whichever sequence
+  bool shared = false;   // other sequences have the same page
+};
+
 class BlockFetch;
 
 // One caller thread. Sequences are opened (admitted) under the budgets or refused; after that, no call runs out of
@@ -86,6 +93,10 @@ class KvStore {
     return At(seq).stepping ? length(seq) / options_.layout.block_size : static_cast<int>(At(seq).pages.size());
   }
   PageId page(SeqId seq, BlockId block) const { return At(seq).pages[static_cast<size_t>(block.value)]; }
+
+  // Of every sealed block, oldest first. Looks at every lane of every block: for people who watch, not for steps. What
+  // a device's steps did since BeginSteps is not known here.
+  std::vector<BlockPlace> Places(SeqId seq) const;
 
   // Makes room for `tokens` more (at most max_append_tokens, within max_tokens). One sequence at a time may be between
   // the begin and the commit of more than one token; of one, every sequence may. Rows at positions [length, length +
@@ -140,6 +151,7 @@ class KvStore {
     uint64_t serial = 0;
     int staging = -1;        // staging page its write borrows; -1: none
     SeqId owner;             // told when the write fails
+    uint64_t used_in = 0;    // newest step that read it
     bool unwritten = false;  // it failed: the page is nowhere but in slots
   };
   struct Sequence {
