@@ -103,7 +103,7 @@ struct Live {
   bool paused = false;
   int prompt_done = 0;
   double first_token = 0, last_token = 0;  // when they came
-  Status ended;   // why the service ended it
+  Status ended;                            // why the service ended it
   Usage usage;
 };
 

@@ -22,8 +22,8 @@ uint8_t AgeCode(uint32_t steps);
 
 // {"id", "tokens", "block_size", "layers", "kv_heads", "seated", "tail", "blocks", "levels", "fast", "selected", "age",
 // "shared", "locality", "queries", "hit_rate"}. `fast` and `selected` are lanes of each block, packed, as parts of
-// `levels`, which is the number of lanes up to 255; rounded so that only none is 0 and only all is `levels`. `age` holds
-// AgeCodes, `shared` 0 or 1. A million tokens in blocks of 64 take less than 66 KB.
+// `levels`, which is the number of lanes up to 255; rounded so that only none is 0 and only all is `levels`. `age`
+// holds AgeCodes, `shared` 0 or 1. A million tokens in blocks of 64 take less than 66 KB.
 io::OrderedJson CacheMapJson(const engine::CacheMap& map);
 
 // {"model", "draining", "queued", "reading", "answering", "paused", "tokens_per_second", "tokens", "requests",

@@ -7,7 +7,7 @@
 namespace nosa::server {
 
 struct PageFile {
-  std::string_view name;   // "index.html"
+  std::string_view name;  // "index.html"
   std::string_view bytes;
   std::string_view digest;  // SHA-256 of the bytes, in hex
 };
