@@ -39,6 +39,26 @@ struct SequenceNeeds {
   uint64_t side_bytes = 0;  // memory of the attention for its summaries, part of the host budget if it lies there
 };
 
+// Bytes of each tier that admission counts.
+struct TierBytes {
+  uint64_t host = 0;
+  uint64_t cold = 0;
+
+  TierBytes& operator+=(const TierBytes& other) {
+    host += other.host;
+    cold += other.cold;
+    return *this;
+  }
+  TierBytes& operator-=(const TierBytes& other) {
+    host -= other.host;
+    cold -= other.cold;
+    return *this;
+  }
+  friend TierBytes operator+(TierBytes a, const TierBytes& b) { return a += b; }
+  bool Within(const TierBytes& room) const { return host <= room.host && cold <= room.cold; }
+  friend bool operator==(const TierBytes&, const TierBytes&) = default;
+};
+
 struct StoreStats {
   uint64_t host_peak_bytes = 0;  // most the fastest tier ever held
   uint64_t cold_bytes = 0;       // held by the cold tier now
@@ -70,6 +90,13 @@ class KvStore {
   // The smallest and the sufficient host budget for `sequences` open at once. Sufficient: nothing is ever fetched.
   uint64_t SmallestBudget(std::span<const SequenceNeeds> sequences) const;
   uint64_t SufficientBudget(std::span<const SequenceNeeds> sequences) const;
+
+  // Admission as arithmetic: Open takes a sequence exactly when its charge and those of all open ones are together
+  // within the room (if the machine has the memory). Constant in the store's life; for any thread.
+  TierBytes Charge(const SequenceNeeds& needs) const;
+  TierBytes Room() const;
+  // What Open would say if nothing else were open. For any thread.
+  Status CheckAlone(const SequenceNeeds& needs) const;
 
   // Pins memory for these sequences where a device is to read it, all at once, so that Open need not. Nothing where
   // there is none to pin, or it would pass the budget: Open says so.
@@ -171,7 +198,8 @@ class KvStore {
   int64_t BlocksOf(const SequenceNeeds& needs) const { return options_.layout.Blocks(needs.max_tokens); }
   // Slots per lane that the budget has room for beside what is charged for other things.
   int64_t Quota() const;
-  Status Admit(const SequenceNeeds& needs) const;
+  Status Admit(const SequenceNeeds& needs) const { return AdmitBeside(fixed_bytes_, reserved_pages_, needs); }
+  Status AdmitBeside(uint64_t fixed_bytes, int64_t reserved_pages, const SequenceNeeds& needs) const;
   // Adds the needs of one sequence to what is reserved (sign 1), or takes them back (-1).
   void Reserve(const SequenceNeeds& needs, int sign);
   Status AddStaging();
