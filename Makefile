@@ -19,6 +19,7 @@ demo: build ## answer from a long text whose KV cache does not fit in RAM
 	@build/release/nosa demo
 
 test: setup ## build everything, run every test and the lint (SLOW=1: the slow ones too)
+	@tools/setup.sh browser || echo "make test: the page is not tested, for want of a browser"
 	@tools/test.sh release
 
 test-asan: setup ## the same under the address and undefined-behaviour sanitizers

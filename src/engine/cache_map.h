@@ -18,7 +18,7 @@ struct CacheMap {
     bool tail = false;                // it still grows
     bool shared = false;              // a page other sequences use too; their steps count for last_step
   };
-  std::vector<Block> blocks;  // oldest first
+  std::vector<Block> blocks = {};  // oldest first
   // Share of the blocks of a step that the step before read too: mean over this sequence's (step, layer, KV head),
   // `queries` of them; 1 when there are none. Not known of steps in a seat.
   double locality = 1;

@@ -61,7 +61,9 @@ TEST(AgeCodeTest, KeepsOrderAndIsCloseToTheSteps) {
     EXPECT_GE(code, last) << steps;
     last = code;
     const double back = std::round(std::pow(2.0, (code - 1) / 8.0));
-    if (steps <= 12) EXPECT_EQ(back, steps);
+    if (steps <= 12) {
+      EXPECT_EQ(back, steps);
+    }
     EXPECT_NEAR(back, steps, 0.05 * steps) << steps;
   }
   EXPECT_LT(last, 255);

@@ -48,7 +48,9 @@ TEST(PageFilesTest, NeedNothingFromElsewhere) {
   for (const PageFile& file : PageFiles()) {
     const std::string bytes(file.bytes);
     EXPECT_FALSE(std::regex_search(bytes, elsewhere)) << file.name;
-    if (file.name.ends_with(".html")) EXPECT_FALSE(std::regex_search(bytes, within)) << file.name;
+    if (file.name.ends_with(".html")) {
+      EXPECT_FALSE(std::regex_search(bytes, within)) << file.name;
+    }
   }
   EXPECT_TRUE(std::regex_search(std::string("<link href=\"//example.org/a.css\">"), elsewhere));
   EXPECT_TRUE(std::regex_search(std::string("<script type=\"module\">"), within));

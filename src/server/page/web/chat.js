@@ -59,7 +59,8 @@ class AnswerTurn {
   }
   progress(nosa) {
     if (nosa.queue_place > 0) {
-      this.readingText.textContent = `Waiting: ${format.plural(nosa.queue_place, "request")} before this one`;
+      const before = nosa.queue_place - 1;  // the place counts this one too
+      this.readingText.textContent = before > 0 ? `Waiting: ${format.plural(before, "request")} before this one` : "Waiting for room";
     } else if (nosa.prompt_tokens > 0) {
       this.bar.max = nosa.prompt_tokens;
       this.bar.value = nosa.prompt_done;
