@@ -66,6 +66,11 @@ Sequence& Engine::At(RequestId id) const {
 Status Engine::Validate(const Request& request, size_t present) const {
   NOSA_RETURN_IF_ERROR(request.sampling.Validate());
   if (request.max_tokens < 0) return InvalidArgument("max_tokens must not be negative, found {}", request.max_tokens);
+  for (const auto& [token, bias] : request.sampling.logit_bias) {
+    if (token >= 0 && token < model_->config().vocab_size) continue;
+    return InvalidArgument("logit_bias names token {}, the vocabulary has {}", token, model_->config().vocab_size);
+  }
+  if (request.logprobs < -1) return InvalidArgument("logprobs must not be negative, found {}", request.logprobs);
   if (!request.stop.empty() && tokenizer_ == nullptr)
     return InvalidArgument("stop strings need a tokenizer, this model directory has none");
   for (const std::string& stop : request.stop) {
@@ -474,7 +479,8 @@ TokenId Engine::Draw(Sequence& sequence, std::span<const float> logits) {
   }
   const TokenPos pos = static_cast<TokenPos>(sequence.tokens.size());
   const text::TokenMask* mask = sequence.constraint ? &sequence.constraint->mask() : nullptr;
-  const TokenId token = sampler_.Sample(logits, sequence.request.sampling, sequence.tokens, pos, mask);
+  const TokenId token =
+      sampler_.Sample(logits, sequence.request.sampling, {sequence.tokens, sequence.result.ids.size()}, pos, mask);
   if (sequence.request.logprobs >= 0) sequence.logprobs = LogprobsOf(logits, token, sequence.request.logprobs);
   return token;
 }

@@ -113,7 +113,8 @@ Result<ApiKeys> ApiKeys::FromFile(const std::filesystem::path& file) {
   NOSA_ASSIGN_OR_RETURN(const std::string text, io::ReadTextFile(file));
   struct stat info = {};
   if (stat(file.c_str(), &info) == 0 && (info.st_mode & S_IROTH) != 0)
-    return FailedPrecondition("{} can be read by everybody on this machine; chmod o-r makes it a secret", file.string());
+    return FailedPrecondition("{} can be read by everybody on this machine; chmod o-r makes it a secret",
+                              file.string());
   return FromText(text, file.string());
 }
 

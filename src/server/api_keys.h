@@ -19,8 +19,9 @@ class ApiKeys {
  public:
   // Lines of a key and what may follow it: name=WORD (default: key1, key2, ... by line), max-requests=N (waiting and
   // running at once), requests-per-minute=X, tokens-per-minute=X, weight=X (share of the engine). Empty lines and lines
-  // that begin with # say nothing. Keys of one name share its limits, which only one of them may give. kInvalidArgument names the line, and never a key:
-  // a key shorter than 16 characters, twice the same, a word that is not known, a bad number; no key at all.
+  // that begin with # say nothing. Keys of one name share its limits, which only one of them may give. kInvalidArgument
+  // names the line, and never a key: a key shorter than 16 characters, twice the same, a word that is not known, a bad
+  // number; no key at all.
   static Result<ApiKeys> FromText(std::string_view text, std::string_view what);
   // Fails too when the file can be read by others than its owner and its group.
   static Result<ApiKeys> FromFile(const std::filesystem::path& file);

@@ -24,10 +24,10 @@ struct App {
   engine::Service* const service;
   const std::shared_ptr<const text::Tokenizer> tokenizer;
   const ChatFormat chat;
-  std::vector<std::string> model_names = {"nosa"};  // the first is the model's own, the others stand for it too
-  int64_t created = 0;                              // Unix seconds, of the model
-  int context = 0;                                  // most tokens of a prompt with its answer
-  int default_max_tokens = 2048;                    // of a chat's answer that names no bound
+  std::vector<std::string> model_names = {"nosa"};    // the first is the model's own, the others stand for it too
+  int64_t created = 0;                                // Unix seconds, of the model
+  int context = 0;                                    // most tokens of a prompt with its answer
+  int default_max_tokens = 2048;                      // of a chat's answer that names no bound
   std::optional<std::chrono::milliseconds> deadline;  // of every request
   RequestLimits limits;
   bool needs_key = false;  // there are API keys

@@ -1,5 +1,5 @@
-// How a conversation becomes a prompt, and how the model's tool calls are written: the checkpoint's chat template, one of
-// a file, or the plain one below.
+// How a conversation becomes a prompt, and how the model's tool calls are written: the checkpoint's chat template, one
+// of a file, or the plain one below.
 #pragma once
 
 #include <filesystem>

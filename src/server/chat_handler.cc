@@ -11,7 +11,8 @@ using io::OrderedJson;
 
 class ChatStream final : public CompletionStream {
  public:
-  ChatStream(App& app, CompletionPlan plan, ToolRequest tools, ResponseHead head, std::unique_ptr<Generation> generation)
+  ChatStream(App& app, CompletionPlan plan, ToolRequest tools, ResponseHead head,
+             std::unique_ptr<Generation> generation)
       : CompletionStream(app, std::move(plan), std::move(head), std::move(generation)),
         tools_(std::move(tools)),
         choices_(static_cast<size_t>(plan_.answers)) {}
@@ -19,8 +20,8 @@ class ChatStream final : public CompletionStream {
  private:
   // Where a choice stands.
   struct Writing {
-    std::string text;  // all of it, where calls may be in it
-    size_t sent = 0;   // bytes of it that went out
+    std::string text;                                // all of it, where calls may be in it
+    size_t sent = 0;                                 // bytes of it that went out
     std::vector<engine::PositionLogprobs> logprobs;  // not sent yet
   };
 

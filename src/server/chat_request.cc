@@ -28,7 +28,8 @@ MaybeError ReadContent(const std::string& place, const OrderedJson& content, std
     if (auto error = GetText(part_place, part, "type", &type)) return error;
     if (type != "text")
       return BadField(part_place + ".type",
-                      fmt::format("Invalid value: '{}'. Supported values are: 'text'.", type.substr(0, 64)), "invalid_value");
+                      fmt::format("Invalid value: '{}'. Supported values are: 'text'.", type.substr(0, 64)),
+                      "invalid_value");
     if (Find(part, "text") == nullptr) return Missing(part_place + ".text");
     if (auto error = GetText(part_place, part, "text", &piece)) return error;
     *text += piece;
@@ -67,8 +68,8 @@ MaybeError ReadCalls(const std::string& place, const OrderedJson& calls, Ordered
 }
 
 MaybeError ReadMessage(const std::string& place, const OrderedJson& json, OrderedJson* message) {
-  if (auto error = CheckKnown(place, json,
-                              {"role", "content", "name", "tool_calls", "tool_call_id", "refusal", "annotations"}))
+  if (auto error =
+          CheckKnown(place, json, {"role", "content", "name", "tool_calls", "tool_call_id", "refusal", "annotations"}))
     return error;
   std::string role;
   if (auto error = GetText(place, json, "role", &role)) return error;
@@ -105,7 +106,8 @@ MaybeError ReadMessage(const std::string& place, const OrderedJson& json, Ordere
 
 }  // namespace
 
-MaybeError RenderChat(const OrderedJson& body, const OrderedJson& tools, const ChatFormat& format, std::string* prompt) {
+MaybeError RenderChat(const OrderedJson& body, const OrderedJson& tools, const ChatFormat& format,
+                      std::string* prompt) {
   OrderedJson context;
   if (const OrderedJson* more = Find(body, "chat_template_kwargs")) context = *more;
   const OrderedJson& messages = *Find(body, "messages");
@@ -117,7 +119,8 @@ MaybeError RenderChat(const OrderedJson& body, const OrderedJson& tools, const C
   context["tools"] = tools;
   Result<std::string> rendered = format.Render(std::move(context));
   if (!rendered.ok()) {
-    return BadField("messages", fmt::format("The chat template does not take these messages: {}", rendered.status().message()),
+    return BadField("messages",
+                    fmt::format("The chat template does not take these messages: {}", rendered.status().message()),
                     "invalid_value");
   }
   *prompt = *std::move(rendered);
@@ -130,17 +133,20 @@ MaybeError ParseChatRequest(const OrderedJson& body, const text::Tokenizer& toke
   GenerationParams& params = request->params;
   if (auto error = ParseGenerationParams(BodyKind::kChat, body, grammars, &params)) return error;
   if (params.choices > limits.most_choices)
-    return BadField("n", fmt::format("Invalid 'n': at most {} answers are given at once.", limits.most_choices), "invalid_value");
+    return BadField("n", fmt::format("Invalid 'n': at most {} answers are given at once.", limits.most_choices),
+                    "invalid_value");
   if (auto error = ParseTools(body, format, &request->tools)) return error;
   const bool offered = request->tools.choice.kind != ToolChoice::Kind::kNone;
   std::string prompt;
-  if (auto error = RenderChat(body, offered ? request->tools.for_template : OrderedJson(), format, &prompt)) return error;
+  if (auto error = RenderChat(body, offered ? request->tools.for_template : OrderedJson(), format, &prompt))
+    return error;
   if (request->tools.choice.kind == ToolChoice::Kind::kForced) {
     if (params.request.grammar != nullptr)
       return BadField("response_format", "Invalid 'response_format': an answer that must be a call has no other form.",
                       "invalid_value");
     if (params.request.ignore_eos)
-      return BadField("ignore_eos", "Invalid 'ignore_eos': an answer that must be a call ends where that ends.", "invalid_value");
+      return BadField("ignore_eos", "Invalid 'ignore_eos': an answer that must be a call ends where that ends.",
+                      "invalid_value");
     auto grammar = CallGrammar(request->tools, format.arguments_name(), grammars);
     if (!grammar.ok())
       return BadField("tools", fmt::format("Invalid parameters of a function: {}", grammar.status().message()),
@@ -151,7 +157,8 @@ MaybeError ParseChatRequest(const OrderedJson& body, const text::Tokenizer& toke
   }
   if (!format.stop().empty()) params.request.stop.emplace_back(format.stop());
   request->prompt = format.Encode(tokenizer, prompt);
-  if (request->prompt.empty()) return BadField("messages", "Invalid 'messages': they make an empty prompt.", "invalid_value");
+  if (request->prompt.empty())
+    return BadField("messages", "Invalid 'messages': they make an empty prompt.", "invalid_value");
   return std::nullopt;
 }
 

@@ -23,9 +23,10 @@ constexpr double kKeepAliveSeconds = 10;
 constexpr size_t kBatchBytes = 16 << 10;
 
 ApiError TooLong(const App& app, size_t prompt, int answer) {
-  return {.message = fmt::format("This model's maximum context length is {} tokens. However, you requested {} tokens ({} in "
-                                 "the prompt, {} in the completion). Please reduce the length of the prompt or completion.",
-                                 app.context, prompt + static_cast<size_t>(answer), prompt, answer),
+  return {.message =
+              fmt::format("This model's maximum context length is {} tokens. However, you requested {} tokens ({} in "
+                          "the prompt, {} in the completion). Please reduce the length of the prompt or completion.",
+                          app.context, prompt + static_cast<size_t>(answer), prompt, answer),
           .param = "messages",
           .code = "context_length_exceeded"};
 }
@@ -42,7 +43,8 @@ int64_t UnixNow() { return static_cast<int64_t>(std::time(nullptr)); }
 MaybeError ParseBody(const HttpRequest& request, OrderedJson* body) {
   Result<OrderedJson> parsed = io::ParseOrderedJson(request.body, "the body");
   if (!parsed.ok())
-    return ApiError{.message = fmt::format("We could not parse the JSON body of your request: {}", parsed.status().message())};
+    return ApiError{.message =
+                        fmt::format("We could not parse the JSON body of your request: {}", parsed.status().message())};
   *body = *std::move(parsed);
   return std::nullopt;
 }
@@ -200,8 +202,9 @@ void CompletionStream::Run(BodyWriter& out) {
   for (size_t i = 0; i < plan_.prompts.size() * static_cast<size_t>(plan_.answers); ++i) {
     Begin(i, &buffer);
     if (plan_.params.progress)
-      SendProgress(i, {{"prompt_done", 0}, {"prompt_tokens", plan_.prompts[i / static_cast<size_t>(plan_.answers)].size()}},
-                   &buffer);
+      SendProgress(
+          i, {{"prompt_done", 0}, {"prompt_tokens", plan_.prompts[i / static_cast<size_t>(plan_.answers)].size()}},
+          &buffer);
   }
   Stopwatch silent;
   while (true) {

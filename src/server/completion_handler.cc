@@ -19,7 +19,7 @@ class TextStream final : public CompletionStream {
  private:
   struct Writing {
     bool echoed = false;
-    int64_t offset = 0;  // characters that logprobs were told of
+    int64_t offset = 0;                              // characters that logprobs were told of
     std::vector<engine::PositionLogprobs> logprobs;  // not sent yet
   };
 

@@ -21,7 +21,8 @@ MaybeError AddPrompt(std::string_view place, const OrderedJson& prompt, const te
     return WrongType(place, "a string or an array of token ids", prompt);
   }
   if (ids.empty())
-    return BadField(std::string(place), fmt::format("Invalid '{}': expected at least one token, but got an empty prompt.", place),
+    return BadField(std::string(place),
+                    fmt::format("Invalid '{}': expected at least one token, but got an empty prompt.", place),
                     "invalid_value");
   return std::nullopt;
 }
@@ -44,16 +45,16 @@ MaybeError ParseTokenIds(std::string_view place, const OrderedJson& array, int v
     const bool fits = id.is_number_integer() && id >= 0 && id < vocab;
     if (!fits)
       return BadField(std::string(place),
-                      fmt::format("Invalid '{}[{}]': expected a token id from 0 to {}, but got {}.", place, i, vocab - 1,
-                                  io::DumpJson(id).substr(0, 40)),
+                      fmt::format("Invalid '{}[{}]': expected a token id from 0 to {}, but got {}.", place, i,
+                                  vocab - 1, io::DumpJson(id).substr(0, 40)),
                       "invalid_value");
     ids->push_back(id.get<TokenId>());
   }
   return std::nullopt;
 }
 
-MaybeError ParseCompletionRequest(const OrderedJson& body, const text::Tokenizer& tokenizer, const RequestLimits& limits,
-                                  GrammarCache* grammars, CompletionRequest* request) {
+MaybeError ParseCompletionRequest(const OrderedJson& body, const text::Tokenizer& tokenizer,
+                                  const RequestLimits& limits, GrammarCache* grammars, CompletionRequest* request) {
   if (auto error = CheckFields(BodyKind::kCompletion, body)) return error;
   GenerationParams& params = request->params;
   if (auto error = ParseGenerationParams(BodyKind::kCompletion, body, grammars, &params)) return error;
@@ -62,20 +63,25 @@ MaybeError ParseCompletionRequest(const OrderedJson& body, const text::Tokenizer
   request->best_of = params.choices;
   if (const OrderedJson* best_of = Find(body, "best_of")) request->best_of = static_cast<int>(ToInteger(*best_of));
   if (request->best_of < params.choices)
-    return BadField("best_of", fmt::format("Invalid 'best_of': expected at least n, {}, but got {}.", params.choices, request->best_of),
-                    "invalid_value");
+    return BadField(
+        "best_of",
+        fmt::format("Invalid 'best_of': expected at least n, {}, but got {}.", params.choices, request->best_of),
+        "invalid_value");
   if (request->best_of > params.choices && params.stream)
     return BadField("best_of", "Invalid 'best_of': the best are known at the end, which a stream cannot wait for.",
                     "invalid_value");
   if (params.max_tokens == 0 && !request->echo)
-    return BadField("max_tokens", "Invalid 'max_tokens': 0 is for requests with echo, which then tell about the prompt alone.",
+    return BadField("max_tokens",
+                    "Invalid 'max_tokens': 0 is for requests with echo, which then tell about the prompt alone.",
                     "invalid_value");
   const OrderedJson& prompt = *Find(body, "prompt");
   // Before anything is encoded: an array of a million texts is refused by its length.
   const bool many = prompt.is_array() && !prompt.empty() && !prompt[0].is_number();
   const uint64_t choices = (many ? prompt.size() : 1) * static_cast<uint64_t>(request->best_of);
   if (choices > static_cast<uint64_t>(limits.most_choices))
-    return BadField(many ? "prompt" : request->best_of > params.choices ? "best_of" : "n",
+    return BadField(many                                ? "prompt"
+                    : request->best_of > params.choices ? "best_of"
+                                                        : "n",
                     fmt::format("Invalid request: it asks for {} answers, at most {} are given at once.", choices,
                                 limits.most_choices),
                     "invalid_value");

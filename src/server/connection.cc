@@ -42,6 +42,15 @@ std::string_view ReasonPhrase(int status) {
   }
 }
 
+// A whole reply, after which the connection ends.
+std::string Text(const ApiError& error) {
+  const HttpReply reply = ToReply(error);
+  std::string text = fmt::format("HTTP/1.1 {} {}\r\n", reply.status, ReasonPhrase(reply.status));
+  for (const auto& [name, value] : reply.headers) text += fmt::format("{}: {}\r\n", name, value);
+  return text + fmt::format("Content-Type: {}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{}", reply.content_type,
+                            reply.body.size(), reply.body);
+}
+
 }  // namespace
 
 Result<std::shared_ptr<const TlsContext>> TlsContext::Load(const std::string& certificate, const std::string& key) {
@@ -169,6 +178,7 @@ bool Connection::ReadHead(milliseconds idle, RequestHead* head, std::optional<Ap
   *error = ParseHead(std::string_view(received_).substr(0, size), limits_, head);
   received_.erase(0, size);
   if (*error) return false;
+  fresh_ = false;
   head_ = head->text;
   head_given_ = 0;
   body_deadline_ = std::chrono::steady_clock::now() + limits_.body;
@@ -226,13 +236,21 @@ bool Connection::Alive() {
 }
 
 void Connection::WriteError(const ApiError& error) {
-  const HttpReply reply = ToReply(error);
-  std::string text = fmt::format("HTTP/1.1 {} {}\r\n", reply.status, ReasonPhrase(reply.status));
-  for (const auto& [name, value] : reply.headers) text += fmt::format("{}: {}\r\n", name, value);
-  text += fmt::format("Content-Type: {}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{}", reply.content_type,
-                      reply.body.size(), reply.body);
-  WriteAll(text);
+  WriteAll(Text(error));
   FinishWriting();
+}
+
+void Connection::RefuseAtOnce() {
+  const std::string text = Text({.http_status = 503,
+                                 .type = "server_error",
+                                 .message = "There are as many connections as the server takes.",
+                                 .code = "overloaded",
+                                 .retry_after = 1});
+  // What the client sends is read first, if it is there: closing with unread bytes destroys the reply on its way.
+  char buffer[4096];
+  [[maybe_unused]] const ssize_t got = ::recv(fd_, buffer, sizeof(buffer), MSG_DONTWAIT);
+  [[maybe_unused]] const ssize_t sent = ::send(fd_, text.data(), text.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+  ::shutdown(fd_, SHUT_WR);
 }
 
 void Connection::FinishWriting() {

@@ -44,6 +44,10 @@ class Connection final : public httplib::Stream {
   // Waits for the next request, at most `idle` for its first byte. False: the client is gone or idle, or the server
   // stops; or *error says what is wrong with the request.
   bool ReadHead(std::chrono::milliseconds idle, RequestHead* head, std::optional<ApiError>* error);
+  // No request has been read yet.
+  bool fresh() const { return fresh_; }
+  // 503 without waiting for anything.
+  void RefuseAtOnce();
   // A reply without the library, after which the connection ends.
   void WriteError(const ApiError& error);
   // The client has not closed its side. A client that only ends its half counts as gone, as with most servers.
@@ -81,6 +85,7 @@ class Connection final : public httplib::Stream {
   std::string head_;      // checked, for the library
   size_t head_given_ = 0;
   Time body_deadline_;
+  bool fresh_ = true;
   bool failed_ = false;  // nothing can be sent any more
   bool secure_ = false;  // the handshake is done
 };

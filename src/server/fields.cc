@@ -28,8 +28,8 @@ constexpr Field kFields[] = {
 };
 
 const Field* FindField(BodyKind kind, std::string_view name) {
-  const auto* field =
-      std::find_if(std::begin(kFields), std::end(kFields), [&](const Field& f) { return f.name == name && f.In(kind); });
+  const auto* field = std::find_if(std::begin(kFields), std::end(kFields),
+                                   [&](const Field& f) { return f.name == name && f.In(kind); });
   return field == std::end(kFields) ? nullptr : field;
 }
 
@@ -79,12 +79,12 @@ std::optional<ApiError> CheckNumber(const Field& field, const OrderedJson& value
   const std::string_view type = integer ? "integer" : "decimal";
   // JSON has integers of any length; those that no integer type holds came as decimals, or beyond int64.
   if (integer && (number > 9.2e18 || number < -9.2e18))
-    return BadField(std::string(field.name), fmt::format("Invalid '{}': the integer does not fit in 64 bits.", field.name),
-                    "invalid_value");
+    return BadField(std::string(field.name),
+                    fmt::format("Invalid '{}': the integer does not fit in 64 bits.", field.name), "invalid_value");
   const auto refuse = [&](std::string_view side, std::string_view sign, double limit) {
     return BadField(std::string(field.name),
-                    fmt::format("Invalid '{}': {} {} value. Expected a value {} {}, but got {} instead.", field.name, type,
-                                side, sign, limit, io::DumpJson(value)),
+                    fmt::format("Invalid '{}': {} {} value. Expected a value {} {}, but got {} instead.", field.name,
+                                type, side, sign, limit, io::DumpJson(value)),
                     fmt::format("{}_{}_value", type, side == "above maximum" ? "above_max" : "below_min"));
   };
   // Written so that NaN, which no JSON has, would fail too.
@@ -103,8 +103,8 @@ std::optional<ApiError> CheckSize(const Field& field, const OrderedJson& value) 
   const std::string_view unit = text ? "bytes" : "elements";
   if (!std::isnan(field.most) && static_cast<double>(size) > field.most)
     return BadField(std::string(field.name),
-                    fmt::format("Invalid '{}': {} too long. Expected at most {} {}, but got {} instead.", field.name, what,
-                                field.most, unit, size),
+                    fmt::format("Invalid '{}': {} too long. Expected at most {} {}, but got {} instead.", field.name,
+                                what, field.most, unit, size),
                     fmt::format("{}_above_max_length", what));
   if (!std::isnan(field.least) && static_cast<double>(size) < field.least)
     return BadField(std::string(field.name),
@@ -119,9 +119,10 @@ std::optional<ApiError> CheckSize(const Field& field, const OrderedJson& value) 
 std::span<const Field> Fields() { return kFields; }
 
 ApiError WrongType(std::string_view place, std::string_view expected, const OrderedJson& found) {
-  return BadField(std::string(place),
-                  fmt::format("Invalid type for '{}': expected {}, but got {} instead.", place, expected, FoundName(found)),
-                  "invalid_type");
+  return BadField(
+      std::string(place),
+      fmt::format("Invalid type for '{}': expected {}, but got {} instead.", place, expected, FoundName(found)),
+      "invalid_type");
 }
 
 ApiError Missing(std::string_view place) {
@@ -147,13 +148,13 @@ std::optional<ApiError> CheckFields(BodyKind kind, const OrderedJson& body) {
       return BadField(shown, fmt::format("Unrecognized request argument supplied: {}", shown), "unknown_parameter");
     }
     if (value.is_null()) continue;
-    if ((TypeOf(value) & field->types) == 0)
-      return WrongType(field->name, TypeNames(field->types & ~kRequired), value);
+    if ((TypeOf(value) & field->types) == 0) return WrongType(field->name, TypeNames(field->types & ~kRequired), value);
     if (value.is_boolean()) continue;
     if (auto error = value.is_number() ? CheckNumber(*field, value) : CheckSize(*field, value)) return error;
   }
   for (const Field& field : kFields) {
-    if (field.In(kind) && (field.types & kRequired) != 0 && Find(body, field.name) == nullptr) return Missing(field.name);
+    if (field.In(kind) && (field.types & kRequired) != 0 && Find(body, field.name) == nullptr)
+      return Missing(field.name);
   }
   return std::nullopt;
 }

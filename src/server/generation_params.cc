@@ -41,9 +41,10 @@ MaybeError ParseStop(const OrderedJson& body, std::vector<std::string>* stop) {
     // Every one is looked for after every token.
     constexpr size_t kMostBytes = 1024;
     if (text.empty() || text.size() > kMostBytes)
-      return BadField("stop", fmt::format("Invalid 'stop': expected texts of 1 to {} bytes, but got one of {}.", kMostBytes,
-                                          text.size()),
-                      "invalid_value");
+      return BadField(
+          "stop",
+          fmt::format("Invalid 'stop': expected texts of 1 to {} bytes, but got one of {}.", kMostBytes, text.size()),
+          "invalid_value");
   }
   return std::nullopt;
 }
@@ -55,12 +56,14 @@ MaybeError ParseLogitBias(const OrderedJson& body, std::vector<std::pair<TokenId
     TokenId id = -1;
     const auto [end, error] = std::from_chars(key.data(), key.data() + key.size(), id);
     if (key.empty() || error != std::errc() || end != key.data() + key.size() || id < 0)
-      return BadField("logit_bias", fmt::format("Invalid key in 'logit_bias': {}. Expected token ids.", key.substr(0, 64)),
+      return BadField("logit_bias",
+                      fmt::format("Invalid key in 'logit_bias': {}. Expected token ids.", key.substr(0, 64)),
                       "invalid_value");
     if (!value.is_number()) return WrongType(fmt::format("logit_bias.{}", id), "a decimal", value);
     const double bias = value.get<double>();
     if (!(bias >= -100 && bias <= 100))
-      return BadField("logit_bias", fmt::format("Invalid 'logit_bias.{}': expected a value from -100 to 100, but got {}.", id, bias),
+      return BadField("logit_bias",
+                      fmt::format("Invalid 'logit_bias.{}': expected a value from -100 to 100, but got {}.", id, bias),
                       "invalid_value");
     biases->emplace_back(id, static_cast<float>(bias));
   }
@@ -79,8 +82,10 @@ MaybeError ParseJsonSchema(const OrderedJson& format, GrammarCache* grammars, en
   if (schema == nullptr) return Missing(place + ".schema");
   auto grammar = grammars->Get(GrammarCache::Form::kJsonSchema, io::DumpJson(*schema));
   if (!grammar.ok())
-    return BadField(place + ".schema", fmt::format("Invalid schema for response_format '{}': {}", name.substr(0, 64), grammar.status().message()),
-                    "invalid_json_schema");
+    return BadField(
+        place + ".schema",
+        fmt::format("Invalid schema for response_format '{}': {}", name.substr(0, 64), grammar.status().message()),
+        "invalid_json_schema");
   request->grammar = *std::move(grammar);
   return std::nullopt;
 }
@@ -90,7 +95,8 @@ MaybeError ParseFormat(const OrderedJson& body, GrammarCache* grammars, engine::
   const OrderedJson* grammar = Find(body, "grammar");
   if (grammar != nullptr) {
     if (format != nullptr)
-      return BadField("grammar", "Invalid 'grammar': an answer takes one of grammar and response_format.", "invalid_value");
+      return BadField("grammar", "Invalid 'grammar': an answer takes one of grammar and response_format.",
+                      "invalid_value");
     auto compiled = grammars->Get(GrammarCache::Form::kText, grammar->get<std::string>());
     if (!compiled.ok()) return BadField("grammar", std::string(compiled.status().message()), "invalid_grammar");
     request->grammar = *std::move(compiled);
@@ -112,7 +118,8 @@ MaybeError ParseFormat(const OrderedJson& body, GrammarCache* grammars, engine::
     }
   }
   if (request->grammar != nullptr && request->ignore_eos)
-    return BadField("ignore_eos", "Invalid 'ignore_eos': an answer of a given form ends where that ends.", "invalid_value");
+    return BadField("ignore_eos", "Invalid 'ignore_eos': an answer of a given form ends where that ends.",
+                    "invalid_value");
   return std::nullopt;
 }
 

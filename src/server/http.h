@@ -1,5 +1,5 @@
-// One HTTP exchange as handlers see it: plain data, no sockets and no HTTP library, so that a handler can be called from
-// a test. http_server.h carries it over connections.
+// One HTTP exchange as handlers see it: plain data, no sockets and no HTTP library, so that a handler can be called
+// from a test. http_server.h carries it over connections.
 #pragma once
 
 #include <functional>

@@ -47,14 +47,14 @@ class SecondsHistogram {
 
 // Thread-safe.
 struct ServerMetrics {
-  SecondsHistogram http_seconds;         // of replies, whole
-  SecondsHistogram queue_seconds;        // from a request's arrival to its prompt's first chunk
-  SecondsHistogram first_token_seconds;  // from its arrival to its first token
-  SecondsHistogram token_gap_seconds;    // between two tokens of an answer
-  std::atomic<uint64_t> connections = 0;           // open now
-  std::atomic<uint64_t> connections_refused = 0;   // there were too many
-  std::atomic<uint64_t> requests_malformed = 0;    // not HTTP, too long a head, too slow
-  std::atomic<uint64_t> disconnects = 0;           // of clients that had an answer to come
+  SecondsHistogram http_seconds;                  // of replies, whole
+  SecondsHistogram queue_seconds;                 // from a request's arrival to its prompt's first chunk
+  SecondsHistogram first_token_seconds;           // from its arrival to its first token
+  SecondsHistogram token_gap_seconds;             // between two tokens of an answer
+  std::atomic<uint64_t> connections = 0;          // open now
+  std::atomic<uint64_t> connections_refused = 0;  // there were too many
+  std::atomic<uint64_t> requests_malformed = 0;   // not HTTP, too long a head, too slow
+  std::atomic<uint64_t> disconnects = 0;          // of clients that had an answer to come
 
   // `route`: as the route table has it, so that no client can make labels.
   void CountReply(std::string_view route, int status);

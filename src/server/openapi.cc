@@ -121,7 +121,9 @@ std::string LowerCase(std::string_view text) {
 HttpReply OpenApi(App& app, const HttpRequest&) {
   OrderedJson json;
   json["openapi"] = "3.1.0";
-  json["info"] = {{"title", "nosa"}, {"version", "1"}, {"description", "OpenAI's API over sparse attention with an offloaded KV cache"}};
+  json["info"] = {{"title", "nosa"},
+                  {"version", "1"},
+                  {"description", "OpenAI's API over sparse attention with an offloaded KV cache"}};
   for (const Route& route : Routes())
     json["paths"][std::string(route.path)][LowerCase(route.method)] = Operation(route, app.needs_key);
   json["components"]["schemas"]["Error"] = ErrorSchema();

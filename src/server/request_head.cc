@@ -64,7 +64,8 @@ MaybeError ReadHeader(std::string_view name, std::string_view value, RequestHead
       return Refuse(400, "Expected one Content-Length, a number.");
     *has_length = true;
   } else if (name == "transfer-encoding") {
-    if (parsed->chunked || LowerCase(value) != "chunked") return Refuse(501, "Expected no Transfer-Encoding but chunked.");
+    if (parsed->chunked || LowerCase(value) != "chunked")
+      return Refuse(501, "Expected no Transfer-Encoding but chunked.");
     parsed->chunked = true;
   } else if (name == "content-encoding") {
     if (LowerCase(value) != "identity") return Refuse(415, "Expected a body without a Content-Encoding.");
@@ -125,9 +126,11 @@ MaybeError ParseHead(std::string_view head, const HttpLimits& limits, RequestHea
     parsed->text += "\r\n";
   }
   parsed->text += "\r\n";
-  if (has_length && parsed->chunked) return Refuse(400, "Expected a Content-Length or a Transfer-Encoding, found both.");
+  if (has_length && parsed->chunked)
+    return Refuse(400, "Expected a Content-Length or a Transfer-Encoding, found both.");
   if (parsed->content_length > limits.body_bytes)
-    return Refuse(413, fmt::format("The body has {} bytes, at most {} are taken.", parsed->content_length, limits.body_bytes));
+    return Refuse(
+        413, fmt::format("The body has {} bytes, at most {} are taken.", parsed->content_length, limits.body_bytes));
   return std::nullopt;
 }
 

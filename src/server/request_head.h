@@ -1,4 +1,5 @@
-// The head of a request, checked before an HTTP library sees it: what is bounded, ambiguous or not wanted is decided here.
+// The head of a request, checked before an HTTP library sees it: what is bounded, ambiguous or not wanted is decided
+// here.
 #pragma once
 
 #include <cstdint>
@@ -22,8 +23,9 @@ struct RequestHead {
   bool has_body() const { return chunked || content_length > 0; }
 };
 
-// `head`: up to and with the empty line. Refuses (400, 413, 414, 415, 431, 501) control characters, lines without a name,
-// folded lines, two lengths, a length beside chunks, encodings of the body, too many lines, lines or bodies too long.
+// `head`: up to and with the empty line. Refuses (400, 413, 414, 415, 431, 501) control characters, lines without a
+// name, folded lines, two lengths, a length beside chunks, encodings of the body, too many lines, lines or bodies too
+// long.
 std::optional<ApiError> ParseHead(std::string_view head, const HttpLimits& limits, RequestHead* parsed);
 
 // "localhost", 127.0.0.0/8 or ::1, in brackets or not.

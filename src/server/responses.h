@@ -24,7 +24,7 @@ struct ResponseHead {
 // One choice, whole.
 struct Choice {
   int index = 0;
-  std::string text;  // with echo: behind the prompt's
+  std::string text;                                // with echo: behind the prompt's
   std::vector<engine::PositionLogprobs> logprobs;  // of text's tokens; empty when none are wanted
   bool wants_logprobs = false;
   engine::FinishReason reason = engine::FinishReason::kNone;

@@ -26,14 +26,16 @@ MaybeError ParseTool(const std::string& place, const OrderedJson& json, Tool* to
   if (auto error = GetText(place, json, "type", &type)) return error;
   if (type != "function")
     return BadField(place + ".type",
-                    fmt::format("Invalid value: '{}'. Supported values are: 'function'.", type.substr(0, 64)), "invalid_value");
+                    fmt::format("Invalid value: '{}'. Supported values are: 'function'.", type.substr(0, 64)),
+                    "invalid_value");
   const OrderedJson* function = Find(json, "function");
   if (function == nullptr) return Missing(place + ".function");
   const std::string inner = place + ".function";
   if (auto error = CheckKnown(inner, *function, {"name", "description", "parameters", "strict"})) return error;
   if (auto error = GetText(inner, *function, "name", &tool->name)) return error;
   if (!GoodName(tool->name))
-    return BadField(inner + ".name", fmt::format("Invalid '{}.name': expected 1 to 64 of a-z, A-Z, 0-9, _ and -.", inner),
+    return BadField(inner + ".name",
+                    fmt::format("Invalid '{}.name': expected 1 to 64 of a-z, A-Z, 0-9, _ and -.", inner),
                     "invalid_value");
   if (const OrderedJson* parameters = Find(*function, "parameters")) {
     if (!parameters->is_object()) return WrongType(inner + ".parameters", "an object", *parameters);
@@ -50,12 +52,13 @@ MaybeError ParseChoice(const OrderedJson& json, ToolRequest* request) {
   using Kind = ToolChoice::Kind;
   if (json.is_string()) {
     const auto& word = json.get_ref<const std::string&>();
-    if (word == "none") return request->choice = {Kind::kNone}, std::nullopt;
-    if (word == "auto") return request->choice = {Kind::kAuto}, std::nullopt;
-    if (word == "required") return request->choice = {Kind::kForced}, std::nullopt;
-    return BadField("tool_choice",
-                    fmt::format("Invalid value: '{}'. Supported values are: 'none', 'auto', and 'required'.", word.substr(0, 64)),
-                    "invalid_value");
+    if (word == "none") return request->choice.kind = Kind::kNone, std::nullopt;
+    if (word == "auto") return request->choice.kind = Kind::kAuto, std::nullopt;
+    if (word == "required") return request->choice.kind = Kind::kForced, std::nullopt;
+    return BadField(
+        "tool_choice",
+        fmt::format("Invalid value: '{}'. Supported values are: 'none', 'auto', and 'required'.", word.substr(0, 64)),
+        "invalid_value");
   }
   if (auto error = CheckKnown("tool_choice", json, {"type", "function"})) return error;
   const OrderedJson* function = Find(json, "function");
@@ -64,9 +67,10 @@ MaybeError ParseChoice(const OrderedJson& json, ToolRequest* request) {
   request->choice.kind = Kind::kForced;
   if (auto error = GetText("tool_choice.function", *function, "name", &request->choice.function)) return error;
   if (!Has(*request, request->choice.function))
-    return BadField("tool_choice.function.name",
-                    fmt::format("Tool choice '{}' not found in 'tools' parameter.", request->choice.function.substr(0, 64)),
-                    "invalid_value");
+    return BadField(
+        "tool_choice.function.name",
+        fmt::format("Tool choice '{}' not found in 'tools' parameter.", request->choice.function.substr(0, 64)),
+        "invalid_value");
   return std::nullopt;
 }
 
@@ -147,13 +151,14 @@ MaybeError ParseTools(const OrderedJson& body, const ChatFormat& format, ToolReq
     return std::nullopt;
   }
   if (!format.takes_tools())
-    return BadField("tools", "This model takes no tools: its chat template does not mention them.", "unsupported_parameter");
+    return BadField("tools", "This model takes no tools: its chat template does not mention them.",
+                    "unsupported_parameter");
   for (size_t i = 0; i < tools->size(); ++i) {
     Tool tool;
     if (auto error = ParseTool(fmt::format("tools[{}]", i), (*tools)[i], &tool)) return error;
     if (Has(*request, tool.name))
-      return BadField(fmt::format("tools[{}].function.name", i), fmt::format("Invalid 'tools': two are named '{}'.", tool.name),
-                      "invalid_value");
+      return BadField(fmt::format("tools[{}].function.name", i),
+                      fmt::format("Invalid 'tools': two are named '{}'.", tool.name), "invalid_value");
     request->tools.push_back(std::move(tool));
   }
   request->for_template = *tools;
