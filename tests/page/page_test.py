@@ -35,7 +35,8 @@ class PageTest(unittest.TestCase):
 
     @classmethod
     def flags(cls):
-        return ["--kv-host", "24MiB", "--kv-disk", cls.directory.name + ":512MiB", "--quiet"]
+        return ["--kv-host", "10MiB", "--kv-disk", cls.directory.name + ":256MiB", "--context", "8192", "--parallel", "1",
+                "--quiet"]
 
     def open(self, size=DESKTOP, scheme="light"):
         width, height, mobile = size
@@ -71,7 +72,9 @@ class PageTest(unittest.TestCase):
                      new ClipboardEvent("paste", {clipboardData: data, bubbles: true, cancelable: true}));""", text)
 
     def set_most_tokens(self, count):
+        """And the same answer every time."""
         self.js("document.getElementById('max-tokens').value = arguments[0]", count)
+        self.js("document.getElementById('temperature').value = 0")
 
     def answer_text(self):
         return self.js("return [...document.querySelectorAll('.turn.assistant .body')].at(-1)?.textContent ?? ''")
@@ -193,7 +196,7 @@ class ChatTest(PageTest):
         for by in ("button", "Escape"):
             with self.subTest(by=by):
                 self.open()
-                self.set_most_tokens(20000)
+                self.set_most_tokens(7000)
                 self.element("prompt").click()
                 self.type("Tell a story without an end.", Keys.ENTER)
                 until(lambda: len(self.answer_text()) > 20, PATIENCE, "answer")
