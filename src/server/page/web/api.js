@@ -32,10 +32,11 @@ async function failure(response) {
   return new ApiError(message, response.status);
 }
 
+// Null: there is nothing there (204).
 export async function getJson(path) {
   const response = await fetch(path, { headers: headers(), cache: "no-store" });
   if (!response.ok) throw await failure(response);
-  return response.json();
+  return response.status === 204 ? null : response.json();
 }
 
 // The data of each event of a stream, parsed, until "[DONE]" or its end. Lines may be cut anywhere between reads.

@@ -186,16 +186,9 @@ export class CachePanel {
 
   async showMap(status) {
     const id = this.choose(status.answers);
-    let map = null;
-    if (id !== null) {
-      try {
-        map = decodeMap(await getJson(`/v1/nosa/cache?id=${encodeURIComponent(id)}`));
-      } catch (error) {
-        if (!(error instanceof ApiError) || error.status !== 404) throw error;  // it has ended in between
-      }
-    }
-    const ended = map === null;
-    if (map !== null) this.shown = map;
+    const json = id === null ? null : await getJson(`/v1/nosa/cache?id=${encodeURIComponent(id)}`);
+    const ended = json === null;  // perhaps since the server listed it
+    if (!ended) this.shown = decodeMap(json);
     const shown = this.shown;
     get("map-empty").hidden = shown !== null;
     if (shown === null) return;

@@ -71,7 +71,7 @@ class AnswerTurn {
     this.reading.hidden = true;
     this.body.hidden = false;
     this.text += text;
-    this.body.textContent = this.text;
+    this.body.textContent = this.text.trimStart();
   }
   finish(note, bad) {
     this.node.classList.remove("streaming");

@@ -1,4 +1,4 @@
-// The map: one cell per block, oldest first. Hue: the tier; strength: how recently it was read.
+// The map: one cell per block, oldest first. Hue: the tier; strength: how much and how recently it was read.
 
 import * as format from "./format.js";
 import { NEVER } from "./decode.js";
@@ -6,10 +6,11 @@ import { NEVER } from "./decode.js";
 const largestCell = 24, smallestCell = 5;  // CSS pixels, the gap between cells included
 const gutter = 40;                         // where the places of tokens are written
 
-// Strength of a cell: each doubling of the steps since takes the same away.
-export function strength(ago) {
-  if (ago === NEVER) return 0.14;
-  return Math.max(0.2, 1 - Math.log2(1 + ago) * 0.11);
+// Strength of a cell: of what the last step read, more for more lanes (`selected`: their share); of the rest, each
+// doubling of the steps since takes the same away.
+export function strength(ago, selected) {
+  if (ago === 0) return 0.5 + 0.5 * Math.sqrt(selected);
+  return ago === NEVER ? 0.13 : Math.max(0.16, 0.42 - 0.04 * Math.log2(ago));
 }
 
 export function tierNames(map) {
@@ -127,7 +128,7 @@ export class CacheMapView {
     const map = this.map;
     const last = b === map.blocks - 1;
     const used = map.tokens - b * map.blockSize;
-    return { strength: strength(map.ago[b]), fast: map.fast[b], tail: last && map.tail,
+    return { strength: strength(map.ago[b], map.selected[b]), fast: map.fast[b], tail: last && map.tail,
              filled: last ? Math.max(0.15, Math.min(1, used / map.blockSize)) : 1 };
   }
 
@@ -213,9 +214,9 @@ export function drawLegend(root) {
     const context = fit(canvas, cells.length * (size + 2) - 2, size);
     cells.forEach((cell, i) => paintCell(context, palette, i * (size + 2), 0, size, { filled: 1, tail: false, ...cell }));
   };
-  const ages = [0, 12, 300].map(strength);
-  row("#legend-fast", ages.map((s) => ({ strength: s, fast: 1 })));
-  row("#legend-below", ages.map((s) => ({ strength: s, fast: 0 })));
+  const strengths = [strength(0, 1), strength(0, 0.1), strength(100, 0)];
+  row("#legend-fast", strengths.map((s) => ({ strength: s, fast: 1 })));
+  row("#legend-below", strengths.map((s) => ({ strength: s, fast: 0 })));
   row("#legend-part", [{ strength: 1, fast: 0.5 }]);
   row("#legend-tail", [{ strength: 1, fast: 1, filled: 0.5, tail: true }]);
 }
