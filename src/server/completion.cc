@@ -225,6 +225,7 @@ void CompletionStream::Run(BodyWriter& out) {
   }
   if (!failed_ && plan_.params.include_usage) buffer += SseEvent(UsageChunk(head_, object(), usage_));
   buffer += kSseDone;
+  out.Note(UsageNote(usage_));
   out.Write(buffer);
 }
 

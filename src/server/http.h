@@ -41,6 +41,8 @@ class BodyWriter {
   virtual bool Write(std::string_view bytes) = 0;
   // Whether the client still waits. Costs a system call.
   virtual bool Alive() = 0;
+  // HttpReply::note, when it is known.
+  virtual void Note(std::string note) = 0;
 };
 
 struct HttpReply {

@@ -43,6 +43,8 @@ class ChunkWriter final : public BodyWriter {
   ChunkWriter(Connection* connection, httplib::DataSink* sink) : connection_(connection), sink_(sink) {}
   bool Write(std::string_view bytes) override { return Alive() && sink_->write(bytes.data(), bytes.size()); }
   bool Alive() override { return connection_->Alive(); }
+  // The library calls for the body before the exchange is over.
+  void Note(std::string note) override { serving.exchange->note = std::move(note); }
 
  private:
   Connection* connection_;
