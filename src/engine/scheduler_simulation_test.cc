@@ -35,6 +35,7 @@ class Dice {
 // One request of the world: what it asked for, and what the simulated engine and reader hold of it.
 struct Person {
   ScheduledRequest request;
+  bool scored = false;     // reading its prompt says something, too
   double read_chance = 1;  // per loop; 0: never reads
   double cancel_at = kForever;
   int error_after = -1;  // generated tokens; -1: never
@@ -131,6 +132,7 @@ class World {
     if (dice_.Chance(0.2)) p.request.deadline = now_ + dice_.Real(0, 5);
     if (dice_.Chance(0.15)) p.cancel_at = now_ + dice_.Real(0, 5);
     p.read_chance = dice_.Chance(0.1) ? 0 : dice_.Chance(0.3) ? 0.05 : 1;
+    p.scored = dice_.Chance(0.2);
     if (dice_.Chance(0.1)) p.error_after = dice_.Below(20);
     if (dice_.Chance(0.4)) p.stop_after = dice_.Below(30);
     return p;
@@ -367,6 +369,7 @@ class World {
       prompt->prompt_done = done;
       scheduler_->PromptRead(prompt->request.id, done);
       progress = true;
+      if (prompt->scored) Tell(prompt);
       if (done == prompt->request.prompt_tokens && prompt->request.max_tokens == 0) Finish(prompt);
     }
     const bool readers = std::any_of(people_.begin(), people_.end(), [&](const auto& p) { return Reads(p.second); });
