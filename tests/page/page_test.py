@@ -1,5 +1,6 @@
 """The page in headless Chromium, on a real server: page_test.py PROGRAM MODEL SANITIZERS. Exits with 77 when there is
 no browser to test it in."""
+import json
 import os
 import sys
 import tempfile
@@ -239,7 +240,7 @@ class KeyTest(PageTest):
     def flags(cls):
         path = os.path.join(cls.directory.name, "keys")
         with open(path, "w", encoding="utf-8") as file:
-            file.write("sk-the-right-key-of-this-test\n")
+            file.write("sk-the-right-key-of-this-test name=one\nsk-the-key-of-somebody-else name=two\n")
         os.chmod(path, 0o600)
         return ["--api-key-file", path, "--quiet"]
 
@@ -261,6 +262,32 @@ class KeyTest(PageTest):
         self.type("Hello", Keys.ENTER)
         until(lambda: "written" in self.foot(), PATIENCE, "answer with the key")
         self.assert_quiet_console()
+
+    def test_nobody_sees_the_requests_of_another_key(self):
+        def get(path, key):
+            request = urllib.request.Request(self.server.url + path, headers={"Authorization": f"Bearer {key}"})
+            with urllib.request.urlopen(request, timeout=30) as reply:
+                return reply.status, reply.read()
+        mine, other = "sk-the-right-key-of-this-test", "sk-the-key-of-somebody-else"
+        body = json.dumps({"model": "nosa-21m", "prompt": "Once", "max_tokens": 7000, "stream": True, "temperature": 0})
+        request = urllib.request.Request(
+            self.server.url + "/v1/completions", body.encode(),
+            {"Authorization": f"Bearer {mine}", "Content-Type": "application/json"})
+        with urllib.request.urlopen(request, timeout=30) as stream:
+            stream.readline()
+            answers = json.loads(get("/v1/nosa/status", mine)[1])["answers"]
+            self.assertEqual(len(answers), 1)
+            path = f"/v1/nosa/cache?id={answers[0]['id']}"
+            self.assertEqual(get(path, mine)[0], 200)
+            self.assertEqual(json.loads(get("/v1/nosa/status", other)[1])["answers"], [])
+            self.assertEqual(get(path, other), (204, b""))
+            for wrong in ("", "x", "-1", "1x", "99999999999999999999999"):
+                with self.assertRaises(urllib.error.HTTPError) as refused:
+                    get(f"/v1/nosa/cache?id={wrong}", mine)
+                self.assertEqual(refused.exception.code, 400)
+            with self.assertRaises(urllib.error.HTTPError) as refused:
+                get(path, "sk-nobody's")
+            self.assertEqual(refused.exception.code, 401)
 
 
 if __name__ == "__main__":
