@@ -219,9 +219,8 @@ void Scheduler::PlanPauses(double now, StepPlan* plan) {
 }
 
 // The shortest rest first: it delays the others least, and a question of ten tokens does not wait for a book. What came
-// earlier ages by half a token for each token read since, so that a prompt with n tokens left can be overtaken only by
-// prompts that come while the next 2 n are read: it is read in at most three times the time it takes alone, and that of
-// what was there before it.
+// earlier ages by half a token for each token read since: a prompt with n tokens left is overtaken only by those that
+// are admitted while the next 2 n tokens are read, so that none starves however many short ones come.
 uint64_t Scheduler::PromptToRead() const {
   uint64_t next = 0;
   double least = std::numeric_limits<double>::infinity();
@@ -374,6 +373,7 @@ SchedulerCounts Scheduler::counts() const {
   SchedulerCounts counts;
   counts.queued = queued_;
   counts.reserved = reserved_;
+  counts.tenants = tenants_.size();
   for (const auto& [id, item] : items_) {
     counts.paused += item.paused ? 1 : 0;
     counts.reading += item.state == State::kReading ? 1 : 0;

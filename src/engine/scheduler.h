@@ -27,10 +27,10 @@ struct TenantLimits {
 };
 
 struct SchedulerOptions {
-  int max_running = 256;  // sequences open at once, if the tiers have room; > 0
-  int max_queued = 1024;  // requests that wait, of all tenants; >= 0: with 0 only what can begin at once is taken
-  TenantLimits limits;    // of each tenant that is not in `tenants`
-  std::map<std::string, TenantLimits> tenants;
+  int max_running = 256;     // sequences open at once, if the tiers have room; > 0
+  int max_queued = 1024;     // requests that wait, of all tenants; >= 0: with 0 only what can begin at once is taken
+  TenantLimits limits = {};  // of each tenant that is not in `tenants`
+  std::map<std::string, TenantLimits> tenants = {};
   // A request takes no more steps while its reader has this many tokens' events or bytes before it; it goes on when
   // half of both is read. Bounds what the server holds for slow readers.
   int max_unread_events = 256;
@@ -61,7 +61,7 @@ struct ScheduledRequest {
   int prompt_tokens = 0;
   int max_tokens = 0;
   kv::TierBytes bytes;  // Engine::Charge
-  std::optional<double> deadline;
+  std::optional<double> deadline = {};
 };
 
 // Why the scheduler ends a request.
@@ -86,6 +86,7 @@ struct StepPlan {
 struct SchedulerCounts {
   int queued = 0, reading = 0, answering = 0, paused = 0;
   kv::TierBytes reserved;
+  size_t tenants = 0;  // that it remembers
 };
 
 // Not thread-safe.

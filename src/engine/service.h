@@ -19,9 +19,10 @@ struct ServiceOptions {
 };
 
 struct ServiceRequest {
-  Request request;     // keep_open, record_*, prompt_logits, logprobs, fingerprint are the service's own
-  std::string tenant;  // who asks ("" without keys): unit of fairness, limits and of prefix reuse
-  std::optional<std::chrono::milliseconds> deadline;  // from Submit; then it ends as kCancelled, with kDeadlineExceeded
+  Request request = {};     // keep_open, record_*, prompt_logits, logprobs, fingerprint are the service's own
+  std::string tenant = {};  // who asks ("" without keys): unit of fairness, limits and of prefix reuse
+  // From Submit; then it ends as kCancelled, with kDeadlineExceeded.
+  std::optional<std::chrono::milliseconds> deadline = {};
   int logprobs = -1;         // top n of every generated token; 0: only the token's own; -1: none
   int prompt_logprobs = -1;  // the same for every prompt token
 };
