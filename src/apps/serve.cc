@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <memory>
 #include <thread>
+#include <tuple>
 #include <vector>
 
 #include "apps/command.h"
@@ -32,6 +33,7 @@ struct ServeFlags {
   std::optional<uint64_t> body;
   double deadline_seconds = 0;  // 0: none
   double drain_seconds = 30;
+  double idle_seconds = 60, head_seconds = 10, body_seconds = 120, write_seconds = 30;
 };
 
 // The last part of the model's path: how it is named when nobody says otherwise.
@@ -47,6 +49,10 @@ int64_t ModifiedAt(const std::string& path) {
   return stat(path.c_str(), &info) == 0 ? static_cast<int64_t>(info.st_mtime) : 0;
 }
 
+milliseconds Milliseconds(double seconds) {
+  return std::chrono::ceil<milliseconds>(std::chrono::duration<double>(seconds));
+}
+
 Result<std::unique_ptr<server::App>> MakeApp(const ServeFlags& flags, const Session& session, int context,
                                              engine::Service* service) {
   std::optional<std::filesystem::path> file;
@@ -57,8 +63,7 @@ Result<std::unique_ptr<server::App>> MakeApp(const ServeFlags& flags, const Sess
   app->created = ModifiedAt(flags.common.model);
   app->context = context;
   app->default_max_tokens = flags.default_max_tokens;
-  if (flags.deadline_seconds > 0)
-    app->deadline = std::chrono::ceil<milliseconds>(std::chrono::duration<double>(flags.deadline_seconds));
+  if (flags.deadline_seconds > 0) app->deadline = Milliseconds(flags.deadline_seconds);
   app->needs_key = flags.http.keys.has_value();
   return app;
 }
@@ -88,6 +93,10 @@ Status Serve(ServeFlags flags) {
   flags.http.tls_certificate = flags.tls_certificate.value_or("");
   flags.http.tls_key = flags.tls_key.value_or("");
   if (flags.body) flags.http.limits.body_bytes = *flags.body;
+  flags.http.limits.idle = Milliseconds(flags.idle_seconds);
+  flags.http.limits.head = Milliseconds(flags.head_seconds);
+  flags.http.limits.body = Milliseconds(flags.body_seconds);
+  flags.http.limits.write = Milliseconds(flags.write_seconds);
   flags.http.access_log = !flags.common.quiet;
   NOSA_ASSIGN_OR_RETURN(const std::unique_ptr<Session> session, OpenSession(flags.common));
   NOSA_RETURN_IF_ERROR(session->NeedTokenizer());
@@ -107,7 +116,7 @@ Status Serve(ServeFlags flags) {
   // Balancers see that it is not ready while what was begun is finished.
   LogInfo("draining: no more requests are taken, running ones have {} s", flags.drain_seconds);
   app->ready = false;
-  service->Drain(std::chrono::ceil<milliseconds>(std::chrono::duration<double>(flags.drain_seconds)));
+  service->Drain(Milliseconds(flags.drain_seconds));
   http->Stop();
   LogInfo("drained");
   return Status::Ok();
@@ -117,10 +126,14 @@ Status Check(const ServeFlags& flags) {
   NOSA_RETURN_IF_ERROR(CheckCommonFlags(flags.common));
   if (flags.tls_certificate.has_value() != flags.tls_key.has_value())
     return InvalidArgument("expected both of --tls-cert and --tls-key, found one");
-  if (!(flags.deadline_seconds >= 0 && flags.deadline_seconds < 1e9))
-    return InvalidArgument("--deadline: expected seconds from 0 on, found {}", flags.deadline_seconds);
-  if (!(flags.drain_seconds >= 0 && flags.drain_seconds < 1e9))
-    return InvalidArgument("--drain: expected seconds from 0 on, found {}", flags.drain_seconds);
+  for (const auto& [name, seconds, least] :
+       {std::tuple("--deadline", flags.deadline_seconds, 0.0), std::tuple("--drain", flags.drain_seconds, 0.0),
+        std::tuple("--idle-timeout", flags.idle_seconds, 0.1), std::tuple("--head-timeout", flags.head_seconds, 0.1),
+        std::tuple("--body-timeout", flags.body_seconds, 0.1),
+        std::tuple("--write-timeout", flags.write_seconds, 0.1)}) {
+    if (!(seconds >= least && seconds < 1e8))
+      return InvalidArgument("{}: expected seconds from {} on, found {}", name, least, seconds);
+  }
   for (const std::string& name : flags.names) {
     if (name.empty()) return InvalidArgument("--served-model-name: expected a name, found \"\"");
   }
@@ -156,6 +169,10 @@ void AddServe(Command command) {
               "most tokens of a chat's answer that names no bound");
   command.Number("--deadline", &flags->deadline_seconds, "seconds after which a request ends unfinished; 0: never");
   command.Number("--drain", &flags->drain_seconds, "seconds that running requests have after SIGTERM or Ctrl-C");
+  command.Number("--idle-timeout", &flags->idle_seconds, "seconds that a connection may wait between requests");
+  command.Number("--head-timeout", &flags->head_seconds, "seconds for the head of a request");
+  command.Number("--body-timeout", &flags->body_seconds, "seconds for its body");
+  command.Number("--write-timeout", &flags->write_seconds, "seconds that a client may take nothing of a reply");
   AddCommonFlags(command, &flags->common);
   command.Does([flags] { return Serve(*flags); }, [flags] { return Check(*flags); });
 }
