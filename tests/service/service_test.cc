@@ -4,6 +4,7 @@
 #include <functional>
 #include <thread>
 
+#include "ops/host_backend.h"
 #include "tests/service/service_test_util.h"
 
 namespace nosa::engine {
@@ -314,6 +315,53 @@ TEST(ServiceTest, MapsWhatIsThere) {
   ReadAll(*answer);
   EXPECT_FALSE(served.service->Map(answer->id()));
   EXPECT_FALSE(served.service->Map(77));
+}
+
+// Memory that the budget allows and a device does not have: of sequences' own size, when told.
+class StingyBackend final : public ops::HostBackend {
+ public:
+  std::string_view name() const override { return "stingy"; }
+  std::string Describe() const override { return "gives no memory of one size when told"; }
+  const ops::OpTable& table() const override { return reference_->table(); }
+  int threads() const override { return 1; }
+  Result<Buffer> Allocate(size_t bytes, MemoryKind kind) override {
+    if (bytes == refused_bytes && refusing) return ResourceExhausted("no memory for {} bytes", bytes);
+    return HostBackend::Allocate(bytes, kind);
+  }
+  std::atomic<bool> refusing = false;
+  size_t refused_bytes = 0;
+
+ private:
+  std::unique_ptr<ops::Backend> reference_ = ops::reference::MakeReferenceBackend();
+};
+
+TEST(ServiceTest, WhatFindsNoMemoryWaitsForOthersAndFailsAlone) {
+  const auto backend = std::make_shared<StingyBackend>();
+  const std::string directory = SmallRig().model;
+  model::LoadOptions load;
+  load.backend = backend.get();
+  const auto model = model::Model::Open(directory, load).value();
+  backend->refused_bytes = model->SequenceNeeds(77).side_bytes;
+  EngineOptions options;
+  options.prefill_chunk = 64;
+  auto engine = Engine::Create(model, nullptr, std::move(options), backend.get()).value();
+  const std::unique_ptr<Service> service = Service::Create(std::move(engine), {.scheduler = {.max_unread_events = 4}});
+  const std::unique_ptr<Answer> first = MustSubmit(*service, Ask(40, 100, 1));
+  ASSERT_TRUE(Eventually([&] { return service->Stats().paused == 1; }));
+  backend->refusing = true;
+  const std::unique_ptr<Answer> second = MustSubmit(*service, Ask(70, 7, 2));
+  std::optional<AnswerEvent> event = second->Next(kLong);
+  ASSERT_TRUE(event);
+  EXPECT_EQ(event->kind, AnswerEvent::Kind::kQueued);
+  backend->refusing = false;
+  first->Cancel();
+  EXPECT_EQ(ReadAll(*second).last.reason, FinishReason::kLength);
+  backend->refusing = true;
+  const Heard alone = ReadAll(*MustSubmit(*service, Ask(70, 7, 2)));
+  EXPECT_EQ(alone.last.reason, FinishReason::kError);
+  EXPECT_EQ(alone.last.error.code(), StatusCode::kResourceExhausted);
+  backend->refusing = false;
+  EXPECT_EQ(ReadAll(*MustSubmit(*service, Ask(70, 7, 2))).last.reason, FinishReason::kLength);
 }
 
 }  // namespace
