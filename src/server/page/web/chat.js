@@ -1,6 +1,6 @@
 // The conversation: composes requests, and shows answers as they come.
 
-import { ApiError, streamChat } from "./api.js";
+import { ApiError, getJson, streamChat } from "./api.js";
 import * as format from "./format.js";
 
 const longPaste = 4000;                  // characters from which a paste becomes a document
@@ -253,7 +253,8 @@ export class Chat {
   }
 
   async receive(turn, took, signal) {
-    const request = { model: this.model ?? undefined, messages: this.messages, ...this.settings() };
+    this.model ??= (await getJson("/v1/models")).data[0].id;
+    const request = { model: this.model, messages: this.messages, ...this.settings() };
     for await (const chunk of streamChat(request, signal)) {
       const atEnd = this.log.scrollHeight - this.log.scrollTop - this.log.clientHeight < 40;
       if (chunk.nosa) {

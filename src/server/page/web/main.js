@@ -1,21 +1,13 @@
 // Connects the parts of the page: the chat, the panel of the cache, the key, the colours, and what a phone shows.
 
-import { getJson, onKeyWanted, setKey } from "./api.js";
+import { onKeyWanted, setKey } from "./api.js";
 import { CachePanel } from "./cache.js";
 import { Chat } from "./chat.js";
 
 const get = (id) => document.getElementById(id);
 
 const panel = new CachePanel();
-const chat = new Chat((id) => panel.follow(id), () => panel.look());
-
-async function findModel() {
-  try {
-    chat.model = (await getJson("/v1/models")).data[0].id;
-  } catch {
-    // Without a name the server takes the model it has; that it cannot be reached is said by the panel.
-  }
-}
+new Chat((id) => panel.follow(id), () => panel.look());
 
 onKeyWanted(() => {
   if (!get("key-form").hidden) return;
@@ -28,7 +20,6 @@ get("key-form").addEventListener("submit", (event) => {
   get("key").value = "";
   get("key-form").hidden = true;
   get("prompt").focus();
-  findModel();
   panel.look();
 });
 
@@ -56,5 +47,4 @@ for (const view of ["chat", "cache"]) {
   });
 }
 
-findModel();
 panel.start();
