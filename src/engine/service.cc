@@ -6,6 +6,7 @@
 #include <limits>
 #include <map>
 #include <mutex>
+#include <span>
 #include <thread>
 #include <utility>
 
@@ -387,7 +388,9 @@ AnswerEvent ServiceImpl::Translate(const Event& event) {
     case Event::Kind::kPromptLogits: {
       told.kind = AnswerEvent::Kind::kPromptLogprobs;
       const int top = running_.at(event.request).prompt_logprobs;
-      const std::vector<TokenId>& tokens = engine_->tokens(event.request);
+      // The step that read the prompt's end has drawn the first token too, which is not the prompt's.
+      const auto prompt = static_cast<size_t>(engine_->result(event.request).prompt_tokens);
+      const std::span<const TokenId> tokens = std::span(engine_->tokens(event.request)).first(prompt);
       told.prompt_logprobs = PromptLogprobsOf(event.logits, event.first_pos, tokens, top);
       break;
     }

@@ -82,6 +82,9 @@ Connection::Connection(int fd, const TlsContext* tls, const HttpLimits& limits, 
   fcntl(fd_, F_SETFL, fcntl(fd_, F_GETFL) | O_NONBLOCK);
   const int on = 1;
   setsockopt(fd_, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));  // a token goes out when it is there
+  // What a client has not read waits in the engine, which then stops making more, and not in the system.
+  const int most_unsent = 256 << 10;
+  setsockopt(fd_, SOL_SOCKET, SO_SNDBUF, &most_unsent, sizeof(most_unsent));
   if (tls != nullptr) {
     tls_.reset(tls->NewConnection(fd_));
     failed_ = tls_ == nullptr;

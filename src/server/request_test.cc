@@ -241,6 +241,7 @@ TEST(ToolsTest, AForcedCallIsHeldToItsParameters) {
   EXPECT_FALSE(Accepts(grammar, R"({"name": "add", "arguments": {"a": 4}})"));  // the reference was followed
   EXPECT_FALSE(Accepts(grammar, R"({"name": "sub", "arguments": {"a": 2}})"));
   EXPECT_TRUE(Accepts(grammar, R"({"name": "now", "arguments": {}})"));
+  EXPECT_FALSE(Accepts(grammar, R"({"name": "now", "arguments": {"a": 1}})"));  // it takes none
   EXPECT_EQ(f.Parse(Messages(R"([{"role":"user","content":"a"}])",
                              std::string(kTools) + R"(,"tool_choice":{"type":"function","function":{"name":"add"}})"),
                     format),

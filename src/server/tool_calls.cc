@@ -176,8 +176,8 @@ Result<std::shared_ptr<const text::Grammar>> CallGrammar(const ToolRequest& requ
   for (const Tool& tool : request.tools) {
     if (!request.choice.function.empty() && request.choice.function != tool.name) continue;
     OrderedJson arguments = tool.parameters;
-    if (arguments.is_null() || arguments.empty()) {
-      arguments = {{"type", "object"}};
+    if (arguments.is_null()) {  // it takes none
+      arguments = {{"type", "object"}, {"properties", OrderedJson::object()}, {"additionalProperties", false}};
     } else {
       const std::string key = fmt::format("function_{}", any.size());
       MoveReferences(&arguments, "#/$defs/" + key);

@@ -251,13 +251,14 @@ class ToolTest(ServerTest):
 
     def test_forced(self):
         for choice in ("required", {"type": "function", "function": {"name": "add"}}):
-            answer = self.server.chat("add 3", max_tokens=100, tools=self.TOOLS, tool_choice=choice)["choices"][0]
+            answer = self.server.chat("add 3", max_tokens=200, temperature=0, tools=self.TOOLS, tool_choice=choice)["choices"][0]
             self.assertEqual(answer["finish_reason"], "tool_calls")
             call = answer["message"]["tool_calls"][0]
             self.assertIn(call["function"]["name"], ("add",) if isinstance(choice, dict) else ("add", "now"))
             if call["function"]["name"] == "add":
                 self.assertIn(json.loads(call["function"]["arguments"])["a"], range(10))
-        body = {"messages": [{"role": "user", "content": "add 3"}], "max_tokens": 100, "tools": self.TOOLS, "tool_choice": choice}
+        body = {"messages": [{"role": "user", "content": "add 3"}], "max_tokens": 200, "temperature": 0,
+                "tools": self.TOOLS, "tool_choice": choice}
         events = self.server.stream("/v1/chat/completions", body)
         calls = [c for e in events for c in e["choices"][0]["delta"].get("tool_calls", [])]
         self.assertEqual([(c["index"], c["function"]["name"]) for c in calls], [(0, "add")])

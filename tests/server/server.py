@@ -42,8 +42,8 @@ class Server:
             return log.read()
 
     def stop(self, sent=signal.SIGTERM):
-        """The exit code."""
-        if self.process.poll() is None:
+        """The exit code. `sent`: a signal, None when it has one already."""
+        if sent is not None and self.process.poll() is None:
             self.process.send_signal(sent)
         code = self.process.wait(PATIENCE)
         self.process.stdout.close()
