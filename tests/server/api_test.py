@@ -45,7 +45,8 @@ class EndpointTest(ServerTest):
         for path, methods in api["paths"].items():
             for method in methods:
                 # Every route that is described answers, whatever it thinks of an empty body.
-                status, _, _ = self.server.ask(method.upper(), path.replace("{model}", "nosa-21m"), {} if method == "post" else None)
+                path = path.replace("{model}", "nosa-21m").replace("{file}", "main.js")
+                status, _, _ = self.server.ask(method.upper(), path, {} if method == "post" else None)
                 self.assertIn(status, (200, 400), path)
         fields = api["paths"]["/v1/chat/completions"]["post"]["requestBody"]["content"]["application/json"]["schema"]
         self.assertEqual(fields["required"], ["model", "messages"])
