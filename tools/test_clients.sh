@@ -22,7 +22,7 @@ failed=0
 for suite in openai_test lm_eval_test; do
   echo "== $suite"
   # Nothing is fetched while testing.
-  HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1 HF_HOME=$PWD/build/clients/huggingface \
+  TQDM_DISABLE=1 HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1 HF_HOME=$PWD/build/clients/huggingface \
     "$venv/bin/python" "tests/clients/$suite.py" "build/$preset/nosa" models/nosa-21m || failed=1
 done
 exit "$failed"
