@@ -130,7 +130,8 @@ Status Serve(ServeFlags flags) {
                         server::HttpServer::Create(app.get(), flags.http));
   http->Start();
   NOSA_RETURN_IF_ERROR(PrintReady(flags, *http, *app));
-  while (!Interrupted()) std::this_thread::sleep_for(milliseconds(20));
+  while (!Interrupted() && http->Running()) std::this_thread::sleep_for(milliseconds(20));
+  if (!Interrupted()) return IoError("{} accepts no more connections", http->Url());
   // Balancers see that it is not ready while what was begun is finished.
   LogInfo("draining: no more requests are taken, running ones have {} s", flags.drain_seconds);
   app->ready = false;
@@ -183,7 +184,7 @@ void AddServe(Command command) {
   command.Int("--max-requests", &flags->scheduler.max_running, 1, "most requests that are read or answered at once");
   command.Int("--max-queue", &flags->scheduler.max_queued, 0, "most requests that wait; more get 503");
   command.Int("--max-connections", &flags->http.limits.connections, 1, "most open connections; more get 503", 100000);
-  command.Size("--max-body", &flags->body, "most bytes of a request's body (default: 32MiB)");
+  command.Size("--max-body", &flags->body, "most bytes of a request's body (default: 16MiB)");
   command.Int("--default-max-tokens", &flags->default_max_tokens, 1,
               "most tokens of a chat's answer that names no bound");
   command.Number("--deadline", &flags->deadline_seconds, "seconds after which a request ends unfinished; 0: never");

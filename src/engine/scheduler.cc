@@ -36,6 +36,9 @@ std::chrono::milliseconds Milliseconds(double seconds) {
 Scheduler::Scheduler(SchedulerOptions options, kv::TierBytes room) : options_(std::move(options)), room_(room) {
   NOSA_CHECK(options_.max_running > 0 && options_.max_queued >= 0, "{} running, {} queued", options_.max_running,
              options_.max_queued);
+  NOSA_CHECK(options_.max_unread_events > 0 && options_.max_unread_bytes > 0, "a reader is never quick enough");
+  NOSA_CHECK(options_.limits.weight > 0, "a weight of {}", options_.limits.weight);
+  for (const auto& [name, limits] : options_.tenants) NOSA_CHECK(limits.weight > 0, "a weight of {}", limits.weight);
 }
 
 const TenantLimits& Scheduler::LimitsOf(const std::string& tenant) const {

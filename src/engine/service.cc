@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <condition_variable>
-#include <deque>
 #include <future>
 #include <limits>
 #include <map>
@@ -15,6 +14,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "engine/logprobs.h"
+#include "engine/mailbox.h"
 
 namespace nosa::engine {
 namespace {
@@ -23,20 +23,10 @@ using std::chrono::milliseconds;
 
 // Stats of the engine may cost a look into a device's memory.
 constexpr double kStatsSeconds = 0.1;
-// What "the last seconds" are for tokens_per_second.
-constexpr double kRateSeconds = 5;
 // Of a wait without an end; long enough to cost nothing.
 constexpr double kLongestSleep = 3600;
 
 double Seconds(milliseconds duration) { return std::chrono::duration<double>(duration).count(); }
-
-uint64_t BytesOf(const PositionLogprobs& p) { return sizeof(p) + p.top.size() * sizeof(TokenLogprob); }
-
-uint64_t BytesOf(const AnswerEvent& event) {
-  uint64_t bytes = sizeof(event) + event.text.size();
-  for (const PositionLogprobs& p : event.prompt_logprobs) bytes += BytesOf(p);
-  return bytes + (event.logprobs ? BytesOf(*event.logprobs) : 0);
-}
 
 Status WhyEnded(EndCause cause) {
   switch (cause) {
@@ -47,53 +37,6 @@ Status WhyEnded(EndCause cause) {
   }
   return Status::Ok();
 }
-
-// Generated tokens per second, over the last kRateSeconds.
-class RateMeter {
- public:
-  void Add(uint64_t total, double now) {
-    if (!samples_.empty() && now - samples_.back().first < kStatsSeconds) return;
-    samples_.push_back({now, total});
-    while (samples_.size() > 1 && now - samples_[1].first > kRateSeconds) samples_.pop_front();
-  }
-  double Rate(uint64_t total, double now) const {
-    for (const auto& [at, then] : samples_) {
-      if (now - at <= kRateSeconds && now > at) return static_cast<double>(total - then) / std::max(1.0, now - at);
-    }
-    return 0;
-  }
-
- private:
-  std::deque<std::pair<double, uint64_t>> samples_;  // when, and the total then
-};
-
-// Events on their way to one reader. Under the service's mutex.
-struct Mailbox {
-  std::deque<AnswerEvent> events;
-  uint64_t bytes = 0;
-  bool finished = false;   // kFinished was put in
-  bool abandoned = false;  // nobody will read
-  std::condition_variable ready;
-
-  void Put(AnswerEvent event) {
-    finished = finished || event.kind == AnswerEvent::Kind::kFinished;
-    if (abandoned) return;
-    const bool replaces = event.kind == AnswerEvent::Kind::kQueued || event.kind == AnswerEvent::Kind::kProgress;
-    if (replaces && !events.empty() && events.back().kind == event.kind) {
-      events.back() = std::move(event);
-    } else {
-      bytes += BytesOf(event);
-      events.push_back(std::move(event));
-    }
-    ready.notify_all();
-  }
-  AnswerEvent Take() {
-    AnswerEvent event = std::move(events.front());
-    events.pop_front();
-    bytes -= BytesOf(event);
-    return event;
-  }
-};
 
 // A request from Submit to its kFinished.
 struct Live {

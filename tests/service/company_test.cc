@@ -4,7 +4,7 @@
 namespace nosa::engine {
 namespace {
 
-TEST(CompanyTest, TwelveMixedRequestsInAQuarterOfTheirKv) { ExpectTogetherAsAlone(Company(12, 100, 2000, 12)); }
+TEST(CompanyTest, TwelveMixedRequestsInAQuarterOfTheirKv) { ExpectTogetherAsAlone(Company(12, 100, 1500, 12)); }
 
 }  // namespace
 }  // namespace nosa::engine

@@ -4,6 +4,7 @@
 #include <functional>
 #include <thread>
 
+#include "ops/host_backend.h"
 #include "tests/service/service_test_util.h"
 
 namespace nosa::engine {
@@ -103,25 +104,23 @@ TEST(ServiceTest, AnAnswerThatIsLetGoIsCancelled) {
   EXPECT_EQ(served.service->Stats().host_used_bytes, before);
 }
 
+RigOptions InSeats() {
+  RigOptions options = SmallRig();
+  options.engine.decode.plan = DecodePlan::kStep;
+  options.engine.decode.seats = 2;
+  options.engine.decode.max_tokens = 1000;
+  return options;
+}
+
 // Planned on the host, and in seats, which a paused sequence leaves.
-class SlowReaderTest : public testing::TestWithParam<bool> {
- protected:
-  static RigOptions Options() {
-    RigOptions options = SmallRig();
-    if (!GetParam()) return options;
-    options.engine.decode.plan = DecodePlan::kStep;
-    options.engine.decode.seats = 2;
-    options.engine.decode.max_tokens = 1000;
-    return options;
-  }
-};
+class SlowReaderTest : public testing::TestWithParam<bool> {};
 
 TEST_P(SlowReaderTest, PausesItsRequestAndGetsTheSameTokens) {
   std::vector<ServiceRequest> requests = {Ask(150, 200, 1), Ask(90, 40, 2)};
   requests[0].request.sampling = {.temperature = 0.9f, .seed = 3};
   const std::vector<std::vector<TokenId>> expected = Alone(requests);
   constexpr int kUnread = 8;
-  const Served served = Serve(Options(), {.scheduler = {.max_unread_events = kUnread}});
+  const Served served = Serve(GetParam() ? InSeats() : SmallRig(), {.scheduler = {.max_unread_events = kUnread}});
   const std::unique_ptr<Answer> slow = MustSubmit(*served.service, requests[0]);
   std::vector<TokenId> ids;
   for (int round = 0; round < 5; ++round) {
@@ -299,6 +298,54 @@ TEST(ServiceTest, LogprobsOfAnAnswerAreThoseOfItsTextAsAPrompt) {
   }
 }
 
+// What needs the logits gets them where a device would else draw the likeliest tokens by itself.
+TEST(ServiceTest, InSeatsTokensAreDrawnAndScoredAsOnTheHost) {
+  const Served host = Serve(SmallRig()), seats = Serve(InSeats());
+  std::vector<std::vector<TokenId>> answers;
+  for (uint64_t i = 0; i < 15; ++i) {
+    ServiceRequest request = Ask(100, 40, i / 3);
+    if (i % 3 == 0) request.logprobs = 2;
+    if (i % 3 == 1) request.request.sampling.logit_bias = {{9, 100}};
+    if (i % 3 == 2) request.request.sampling.presence_penalty = request.request.sampling.frequency_penalty = 2;
+    const Heard expected = ReadAll(*MustSubmit(*host.service, request));
+    const Heard heard = ReadAll(*MustSubmit(*seats.service, request));
+    EXPECT_EQ(heard.ids, expected.ids);
+    answers.push_back(heard.ids);
+    for (const AnswerEvent& event : heard.events) {
+      if (event.kind != AnswerEvent::Kind::kToken) continue;
+      ASSERT_EQ(event.logprobs.has_value(), request.logprobs >= 0);
+      if (!event.logprobs) continue;
+      EXPECT_EQ(event.logprobs->token.id, event.token);
+      EXPECT_EQ(event.logprobs->top[0].id, event.token) << "greedy";
+    }
+  }
+  int biased = 0, penalized = 0;
+  for (size_t i = 0; i < answers.size(); i += 3) {
+    biased += answers[i + 1] != answers[i] ? 1 : 0;
+    penalized += answers[i + 2] != answers[i] ? 1 : 0;
+  }
+  EXPECT_EQ(biased, 5);
+  EXPECT_GT(penalized, 0);
+}
+
+TEST(ServiceTest, PenaltiesLeaveTheFirstTokenAloneAndChangeLaterOnes) {
+  const Served served = Serve(SmallRig());
+  int in_prompt = 0, changed = 0;
+  for (uint64_t i = 0; i < 10; ++i) {
+    ServiceRequest request = Ask(300, 20, i);
+    const Heard plain = ReadAll(*MustSubmit(*served.service, request));
+    request.request.sampling.presence_penalty = 2;
+    request.request.sampling.frequency_penalty = 2;
+    const Heard heard = ReadAll(*MustSubmit(*served.service, request));
+    ASSERT_EQ(heard.ids[0], plain.ids[0]) << "a token of the prompt was counted";
+    const std::vector<TokenId>& prompt = request.request.prompt;
+    in_prompt += std::count(prompt.begin(), prompt.end(), plain.ids[0]) > 0 ? 1 : 0;
+    changed += heard.ids != plain.ids ? 1 : 0;
+  }
+  EXPECT_GT(in_prompt, 3);
+  EXPECT_GT(changed, 3);
+}
+
 TEST(ServiceTest, MapsWhatIsThere) {
   const Served served = Serve(SmallRig(), {.scheduler = {.max_unread_events = 4}});
   const std::unique_ptr<Answer> answer = MustSubmit(*served.service, Ask(100, 400, 1));
@@ -314,6 +361,53 @@ TEST(ServiceTest, MapsWhatIsThere) {
   ReadAll(*answer);
   EXPECT_FALSE(served.service->Map(answer->id()));
   EXPECT_FALSE(served.service->Map(77));
+}
+
+// Memory that the budget allows and a device does not have: of sequences' own size, when told.
+class StingyBackend final : public ops::HostBackend {
+ public:
+  std::string_view name() const override { return "stingy"; }
+  std::string Describe() const override { return "gives no memory of one size when told"; }
+  const ops::OpTable& table() const override { return reference_->table(); }
+  int threads() const override { return 1; }
+  Result<Buffer> Allocate(size_t bytes, MemoryKind kind) override {
+    if (bytes == refused_bytes && refusing) return ResourceExhausted("no memory for {} bytes", bytes);
+    return HostBackend::Allocate(bytes, kind);
+  }
+  std::atomic<bool> refusing = false;
+  size_t refused_bytes = 0;
+
+ private:
+  std::unique_ptr<ops::Backend> reference_ = ops::reference::MakeReferenceBackend();
+};
+
+TEST(ServiceTest, WhatFindsNoMemoryWaitsForOthersAndFailsAlone) {
+  const auto backend = std::make_shared<StingyBackend>();
+  const std::string directory = SmallRig().model;
+  model::LoadOptions load;
+  load.backend = backend.get();
+  const auto model = model::Model::Open(directory, load).value();
+  backend->refused_bytes = model->SequenceNeeds(77).side_bytes;
+  EngineOptions options;
+  options.prefill_chunk = 64;
+  auto engine = Engine::Create(model, nullptr, std::move(options), backend.get()).value();
+  const std::unique_ptr<Service> service = Service::Create(std::move(engine), {.scheduler = {.max_unread_events = 4}});
+  const std::unique_ptr<Answer> first = MustSubmit(*service, Ask(40, 100, 1));
+  ASSERT_TRUE(Eventually([&] { return service->Stats().paused == 1; }));
+  backend->refusing = true;
+  const std::unique_ptr<Answer> second = MustSubmit(*service, Ask(70, 7, 2));
+  std::optional<AnswerEvent> event = second->Next(kLong);
+  ASSERT_TRUE(event);
+  EXPECT_EQ(event->kind, AnswerEvent::Kind::kQueued);
+  backend->refusing = false;
+  first->Cancel();
+  EXPECT_EQ(ReadAll(*second).last.reason, FinishReason::kLength);
+  backend->refusing = true;
+  const Heard alone = ReadAll(*MustSubmit(*service, Ask(70, 7, 2)));
+  EXPECT_EQ(alone.last.reason, FinishReason::kError);
+  EXPECT_EQ(alone.last.error.code(), StatusCode::kResourceExhausted);
+  backend->refusing = false;
+  EXPECT_EQ(ReadAll(*MustSubmit(*service, Ask(70, 7, 2))).last.reason, FinishReason::kLength);
 }
 
 }  // namespace
