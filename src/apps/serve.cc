@@ -60,12 +60,32 @@ Result<std::unique_ptr<server::App>> MakeApp(const ServeFlags& flags, const Sess
   NOSA_ASSIGN_OR_RETURN(server::ChatFormat chat, server::ChatFormat::Load(flags.common.model, file));
   auto app = std::make_unique<server::App>(service, session.tokenizer, std::move(chat));
   app->model_names = flags.names.empty() ? std::vector{NameOf(flags.common.model)} : flags.names;
+  const schema::ModelConfig& config = session.model->config();
+  app->bos_token = session.tokenizer->TokenBytes(config.bos_token);
+  if (!config.eos_tokens.empty()) app->eos_token = session.tokenizer->TokenBytes(config.eos_tokens.front());
   app->created = ModifiedAt(flags.common.model);
   app->context = context;
   app->default_max_tokens = flags.default_max_tokens;
   if (flags.deadline_seconds > 0) app->deadline = Milliseconds(flags.deadline_seconds);
   app->needs_key = flags.http.keys.has_value();
   return app;
+}
+
+// For as many whole contexts as fit, up to --parallel: short requests are more at a time, and what does not fit waits.
+Result<std::unique_ptr<engine::Engine>> MakeServingEngine(const Session& session, int context, int parallel) {
+  while (true) {
+    const std::vector<int> sequences(static_cast<size_t>(parallel), context);
+    Result<std::unique_ptr<engine::Engine>> engine = MakeEngine(session, sequences);
+    const bool smaller = !engine.ok() && engine.status().code() == StatusCode::kResourceExhausted && parallel > 1;
+    if (!smaller) {
+      if (engine.ok()) {
+        LogInfo("{} tokens of context, room for {} of them at once or more shorter ones: {}", context, parallel,
+                (*engine)->store().DescribeTiers());
+      }
+      return engine;
+    }
+    parallel /= 2;
+  }
 }
 
 // One line for programs: what listens where. With --json as an object.
@@ -102,9 +122,7 @@ Status Serve(ServeFlags flags) {
   NOSA_RETURN_IF_ERROR(session->NeedTokenizer());
   if (flags.context) NOSA_RETURN_IF_ERROR(CheckContext(*session, *flags.context));
   const int context = flags.context.value_or(static_cast<int>(session->model->config().max_position));
-  const std::vector<int> sequences(static_cast<size_t>(flags.parallel), context);
-  NOSA_ASSIGN_OR_RETURN(std::unique_ptr<engine::Engine> engine, MakeEngine(*session, sequences));
-  LogInfo("{}: {} tokens of context, {}", flags.common.model, context, engine->store().DescribeTiers());
+  NOSA_ASSIGN_OR_RETURN(std::unique_ptr<engine::Engine> engine, MakeServingEngine(*session, context, flags.parallel));
   const std::unique_ptr<engine::Service> service =
       engine::Service::Create(std::move(engine), {.scheduler = flags.scheduler});
   NOSA_ASSIGN_OR_RETURN(const std::unique_ptr<server::App> app, MakeApp(flags, *session, context, service.get()));
@@ -112,7 +130,8 @@ Status Serve(ServeFlags flags) {
                         server::HttpServer::Create(app.get(), flags.http));
   http->Start();
   NOSA_RETURN_IF_ERROR(PrintReady(flags, *http, *app));
-  while (!Interrupted()) std::this_thread::sleep_for(milliseconds(20));
+  while (!Interrupted() && http->Running()) std::this_thread::sleep_for(milliseconds(20));
+  if (!Interrupted()) return IoError("{} accepts no more connections", http->Url());
   // Balancers see that it is not ready while what was begun is finished.
   LogInfo("draining: no more requests are taken, running ones have {} s", flags.drain_seconds);
   app->ready = false;
@@ -160,11 +179,12 @@ void AddServe(Command command) {
   command.Texts("--served-model-name", &flags->names,
                 "name of the model in the API; may be given several times (default: its directory's)");
   command.Int("--context", &flags->context, 2, "most tokens of a prompt with its answer (default: the model's)");
-  command.Int("--parallel", &flags->parallel, 1, "memory is laid out for so many sequences of a whole context", 4096);
+  command.Int("--parallel", &flags->parallel, 1,
+              "whole contexts that memory is laid out for; fewer where they do not fit", 4096);
   command.Int("--max-requests", &flags->scheduler.max_running, 1, "most requests that are read or answered at once");
   command.Int("--max-queue", &flags->scheduler.max_queued, 0, "most requests that wait; more get 503");
   command.Int("--max-connections", &flags->http.limits.connections, 1, "most open connections; more get 503", 100000);
-  command.Size("--max-body", &flags->body, "most bytes of a request's body (default: 32MiB)");
+  command.Size("--max-body", &flags->body, "most bytes of a request's body (default: 16MiB)");
   command.Int("--default-max-tokens", &flags->default_max_tokens, 1,
               "most tokens of a chat's answer that names no bound");
   command.Number("--deadline", &flags->deadline_seconds, "seconds after which a request ends unfinished; 0: never");

@@ -25,6 +25,7 @@ struct App {
   const std::shared_ptr<const text::Tokenizer> tokenizer;
   const ChatFormat chat;
   std::vector<std::string> model_names = {"nosa"};    // the first is the model's own, the others stand for it too
+  std::string bos_token, eos_token;                   // their texts; "" when the model has none
   int64_t created = 0;                                // Unix seconds, of the model
   int context = 0;                                    // most tokens of a prompt with its answer
   int default_max_tokens = 2048;                      // of a chat's answer that names no bound

@@ -11,28 +11,28 @@ Result<ChatFormat> ChatFormat::Load(const std::filesystem::path& directory,
     Result<text::ChatTemplate> parsed = text::ChatTemplate::Parse(source);
     if (!parsed.ok()) return parsed.status().WithContext(file->string());
     NOSA_ASSIGN_OR_RETURN(io::OrderedJson tokens, text::LoadSpecialTokens(directory));
-    ChatFormat format(*std::move(parsed), std::move(tokens));
-    format.Inspect(source);
+    ChatFormat format(*std::move(parsed), std::move(tokens), source);
+    format.Inspect();
     return format;
   }
   Result<text::CheckpointChatTemplate> own = text::LoadChatTemplate(directory);
   if (own.ok()) {
-    ChatFormat format(std::move(own->chat_template), std::move(own->special_tokens));
-    format.Inspect(own->source);
+    ChatFormat format(std::move(own->chat_template), std::move(own->special_tokens), std::move(own->source));
+    format.Inspect();
     return format;
   }
   if (own.status().code() != StatusCode::kNotFound) return own.status();
   NOSA_ASSIGN_OR_RETURN(text::ChatTemplate plain, text::ChatTemplate::Parse(kPlainTemplate));
-  ChatFormat format(std::move(plain), io::OrderedJson::object());
+  ChatFormat format(std::move(plain), io::OrderedJson::object(), std::string(kPlainTemplate));
   format.plain_ = true;
   return format;
 }
 
 // A template tells by its words alone how the model was trained to write calls.
-void ChatFormat::Inspect(std::string_view source) {
-  takes_tools_ = source.find("tools") != std::string_view::npos;
-  tags_calls_ = source.find("<tool_call>") != std::string_view::npos;
-  if (!tags_calls_ && source.find("\"parameters\":") != std::string_view::npos) arguments_name_ = "parameters";
+void ChatFormat::Inspect() {
+  takes_tools_ = source_.find("tools") != std::string::npos;
+  tags_calls_ = source_.find("<tool_call>") != std::string::npos;
+  if (!tags_calls_ && source_.find("\"parameters\":") != std::string::npos) arguments_name_ = "parameters";
 }
 
 Result<std::string> ChatFormat::Render(io::OrderedJson context) const {

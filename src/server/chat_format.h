@@ -35,6 +35,7 @@ class ChatFormat {
   // The tokens of a prompt. In one from a template, names of special tokens are those tokens.
   std::vector<TokenId> Encode(const text::Tokenizer& tokenizer, const std::string& prompt) const;
 
+  const std::string& source() const { return source_; }
   // Whether the template does something with `tools`.
   bool takes_tools() const { return takes_tools_; }
   // Whether calls stand between <tool_call> and </tool_call>; if not, they are bare JSON.
@@ -45,12 +46,13 @@ class ChatFormat {
   std::string_view stop() const { return plain_ ? kPlainStop : ""; }
 
  private:
-  ChatFormat(text::ChatTemplate chat_template, io::OrderedJson special_tokens)
-      : template_(std::move(chat_template)), special_tokens_(std::move(special_tokens)) {}
-  void Inspect(std::string_view source);
+  ChatFormat(text::ChatTemplate chat_template, io::OrderedJson special_tokens, std::string source)
+      : template_(std::move(chat_template)), special_tokens_(std::move(special_tokens)), source_(std::move(source)) {}
+  void Inspect();
 
   text::ChatTemplate template_;
   io::OrderedJson special_tokens_;
+  std::string source_;
   bool plain_ = false, takes_tools_ = false, tags_calls_ = false;
   std::string_view arguments_name_ = "arguments";
 };

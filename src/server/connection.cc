@@ -226,7 +226,8 @@ bool Connection::WriteAll(std::string_view bytes) {
       }
     }
     bytes.remove_prefix(static_cast<size_t>(sent));
-    deadline = std::chrono::steady_clock::now() + limits_.write;
+    // A client that takes a little now and then may do so for as long as it likes, but not hold up the end.
+    if (!stopping_->load()) deadline = std::chrono::steady_clock::now() + limits_.write;
   }
   return !failed_;
 }

@@ -83,6 +83,7 @@ class Implementation final : public HttpServer, private httplib::Server {
   Status Bind();
   void Start() override;
   void Stop() override;
+  bool Running() const override { return !ended_; }
   int port() const override { return port_; }
   std::string Url() const override;
 
@@ -107,6 +108,7 @@ class Implementation final : public HttpServer, private httplib::Server {
   std::shared_ptr<const TlsContext> tls_;
   int port_ = 0;
   std::atomic<bool> stopping_ = false;
+  std::atomic<bool> ended_ = false;       // no connection is accepted any more
   std::atomic<int> open_ = 0;             // connections
   std::atomic<int> answering_ = 0;        // requests for answers
   std::atomic<uint64_t> body_bytes_ = 0;  // of bodies held now
@@ -192,7 +194,10 @@ std::string Implementation::Url() const {
 }
 
 void Implementation::Start() {
-  accepting_ = std::thread([this] { listen_after_bind(); });
+  accepting_ = std::thread([this] {
+    listen_after_bind();
+    ended_ = true;
+  });
 }
 
 void Implementation::Stop() {
@@ -202,8 +207,8 @@ void Implementation::Stop() {
     return;
   }
   // stop() means nothing to a server that does not listen yet.
-  while (!is_running()) std::this_thread::sleep_for(milliseconds(1));
-  stop();
+  while (!is_running() && !ended_) std::this_thread::sleep_for(milliseconds(1));
+  if (!ended_) stop();
   accepting_.join();
 }
 
@@ -301,7 +306,8 @@ std::optional<ApiError> Implementation::Admit(const httplib::Request& in, const 
 Implementation::HandlerResponse Implementation::Route(const httplib::Request& in, httplib::Response& out) {
   Exchange& exchange = *serving.exchange;
   exchange.method = in.method;
-  exchange.path = in.path.substr(0, 128);
+  // As it came, without the query: decoded it could hold a line break, which would forge a line of the log.
+  exchange.path = in.target.substr(0, std::min<size_t>(in.target.find('?'), 128));
   const auto refuse = [&](const ApiError& error) {
     Send(ToReply(error), in, nullptr, out);
     return HandlerResponse::Handled;
@@ -409,7 +415,12 @@ void Implementation::Send(HttpReply reply, const httplib::Request& in, std::shar
   const auto send = [stream = std::move(reply.stream), held, connection = serving.connection](size_t,
                                                                                               httplib::DataSink& sink) {
     ChunkWriter writer(connection, &sink);
-    stream(writer);
+    try {  // the library would let it end the program
+      stream(writer);
+    } catch (const std::exception& error) {
+      LogWarn("a stream failed: {}", error.what());
+      return false;
+    }
     if (!writer.Alive()) return false;
     sink.done();
     return true;

@@ -34,6 +34,8 @@ class HttpServer {
   // Takes no more connections, lets those that are being answered finish, and returns when they have. Replies that
   // wait for the engine end when the engine's service ends them.
   virtual void Stop() = 0;
+  // False once no connection is accepted any more: after Stop, or when the system took the socket away.
+  virtual bool Running() const = 0;
   virtual int port() const = 0;
   // "http://127.0.0.1:8080"
   virtual std::string Url() const = 0;

@@ -1,4 +1,4 @@
-// POST /tokenize and /detokenize
+// POST /tokenize and /detokenize, GET /tokenizer_info
 #include <fmt/format.h>
 
 #include "server/chat_request.h"
@@ -50,6 +50,18 @@ HttpReply Detokenize(App& app, const HttpRequest& request) {
     return ToReply(*error);
   io::OrderedJson json;
   json["prompt"] = PromptText(*app.tokenizer, ids);
+  HttpReply reply = {.body = io::DumpJson(json)};
+  return reply;
+}
+
+HttpReply TokenizerInfo(App& app, const HttpRequest&) {
+  const auto or_null = [](const std::string& text) { return text.empty() ? io::OrderedJson() : io::OrderedJson(text); };
+  io::OrderedJson json;
+  json["tokenizer_class"] = "PreTrainedTokenizerFast";
+  json["bos_token"] = or_null(app.bos_token);
+  json["eos_token"] = or_null(app.eos_token);
+  json["model_max_length"] = app.context;
+  json["chat_template"] = app.chat.source();
   HttpReply reply = {.body = io::DumpJson(json)};
   return reply;
 }

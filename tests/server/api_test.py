@@ -36,6 +36,8 @@ class EndpointTest(ServerTest):
         _, _, chat = self.server.ask("POST", "/tokenize", {"messages": [{"role": "user", "content": "Hi"}]})
         _, _, back = self.server.ask("POST", "/detokenize", {"tokens": chat["tokens"]})
         self.assertEqual(back["prompt"], "User: Hi\n\nAssistant:")
+        _, _, info = self.server.ask("GET", "/tokenizer_info")
+        self.assertEqual((info["bos_token"], info["eos_token"]), ("<s>", "</s>"))
         self.refused(400, "/tokenize", {}, "one of 'prompt' and 'messages'")
         self.refused(400, "/detokenize", {"tokens": [99999]}, r"tokens\[0\]")
 

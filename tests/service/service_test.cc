@@ -104,25 +104,23 @@ TEST(ServiceTest, AnAnswerThatIsLetGoIsCancelled) {
   EXPECT_EQ(served.service->Stats().host_used_bytes, before);
 }
 
+RigOptions InSeats() {
+  RigOptions options = SmallRig();
+  options.engine.decode.plan = DecodePlan::kStep;
+  options.engine.decode.seats = 2;
+  options.engine.decode.max_tokens = 1000;
+  return options;
+}
+
 // Planned on the host, and in seats, which a paused sequence leaves.
-class SlowReaderTest : public testing::TestWithParam<bool> {
- protected:
-  static RigOptions Options() {
-    RigOptions options = SmallRig();
-    if (!GetParam()) return options;
-    options.engine.decode.plan = DecodePlan::kStep;
-    options.engine.decode.seats = 2;
-    options.engine.decode.max_tokens = 1000;
-    return options;
-  }
-};
+class SlowReaderTest : public testing::TestWithParam<bool> {};
 
 TEST_P(SlowReaderTest, PausesItsRequestAndGetsTheSameTokens) {
   std::vector<ServiceRequest> requests = {Ask(150, 200, 1), Ask(90, 40, 2)};
   requests[0].request.sampling = {.temperature = 0.9f, .seed = 3};
   const std::vector<std::vector<TokenId>> expected = Alone(requests);
   constexpr int kUnread = 8;
-  const Served served = Serve(Options(), {.scheduler = {.max_unread_events = kUnread}});
+  const Served served = Serve(GetParam() ? InSeats() : SmallRig(), {.scheduler = {.max_unread_events = kUnread}});
   const std::unique_ptr<Answer> slow = MustSubmit(*served.service, requests[0]);
   std::vector<TokenId> ids;
   for (int round = 0; round < 5; ++round) {
@@ -298,6 +296,54 @@ TEST(ServiceTest, LogprobsOfAnAnswerAreThoseOfItsTextAsAPrompt) {
     EXPECT_GE(event.logprobs->top[0].logprob, event.logprobs->token.logprob);
     ++i;
   }
+}
+
+// What needs the logits gets them where a device would else draw the likeliest tokens by itself.
+TEST(ServiceTest, InSeatsTokensAreDrawnAndScoredAsOnTheHost) {
+  const Served host = Serve(SmallRig()), seats = Serve(InSeats());
+  std::vector<std::vector<TokenId>> answers;
+  for (uint64_t i = 0; i < 15; ++i) {
+    ServiceRequest request = Ask(100, 40, i / 3);
+    if (i % 3 == 0) request.logprobs = 2;
+    if (i % 3 == 1) request.request.sampling.logit_bias = {{9, 100}};
+    if (i % 3 == 2) request.request.sampling.presence_penalty = request.request.sampling.frequency_penalty = 2;
+    const Heard expected = ReadAll(*MustSubmit(*host.service, request));
+    const Heard heard = ReadAll(*MustSubmit(*seats.service, request));
+    EXPECT_EQ(heard.ids, expected.ids);
+    answers.push_back(heard.ids);
+    for (const AnswerEvent& event : heard.events) {
+      if (event.kind != AnswerEvent::Kind::kToken) continue;
+      ASSERT_EQ(event.logprobs.has_value(), request.logprobs >= 0);
+      if (!event.logprobs) continue;
+      EXPECT_EQ(event.logprobs->token.id, event.token);
+      EXPECT_EQ(event.logprobs->top[0].id, event.token) << "greedy";
+    }
+  }
+  int biased = 0, penalized = 0;
+  for (size_t i = 0; i < answers.size(); i += 3) {
+    biased += answers[i + 1] != answers[i] ? 1 : 0;
+    penalized += answers[i + 2] != answers[i] ? 1 : 0;
+  }
+  EXPECT_EQ(biased, 5);
+  EXPECT_GT(penalized, 0);
+}
+
+TEST(ServiceTest, PenaltiesLeaveTheFirstTokenAloneAndChangeLaterOnes) {
+  const Served served = Serve(SmallRig());
+  int in_prompt = 0, changed = 0;
+  for (uint64_t i = 0; i < 10; ++i) {
+    ServiceRequest request = Ask(300, 20, i);
+    const Heard plain = ReadAll(*MustSubmit(*served.service, request));
+    request.request.sampling.presence_penalty = 2;
+    request.request.sampling.frequency_penalty = 2;
+    const Heard heard = ReadAll(*MustSubmit(*served.service, request));
+    ASSERT_EQ(heard.ids[0], plain.ids[0]) << "a token of the prompt was counted";
+    const std::vector<TokenId>& prompt = request.request.prompt;
+    in_prompt += std::count(prompt.begin(), prompt.end(), plain.ids[0]) > 0 ? 1 : 0;
+    changed += heard.ids != plain.ids ? 1 : 0;
+  }
+  EXPECT_GT(in_prompt, 3);
+  EXPECT_GT(changed, 3);
 }
 
 TEST(ServiceTest, MapsWhatIsThere) {
