@@ -121,8 +121,8 @@ class KvStore {
   }
   PageId page(SeqId seq, BlockId block) const { return At(seq).pages[static_cast<size_t>(block.value)]; }
 
-  // Of every sealed block, oldest first. Looks at every lane of every block: for people who watch, not for steps. What
-  // a device's steps did since BeginSteps is not known here.
+  // Of every sealed block, oldest first; not while a BlockFetch lives. Looks at every lane of every block: for people
+  // who watch, not for steps. What a device's steps did since BeginSteps is not known here.
   std::vector<BlockPlace> Places(SeqId seq) const;
 
   // Makes room for `tokens` more (at most max_append_tokens, within max_tokens). One sequence at a time may be between
