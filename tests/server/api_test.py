@@ -1,6 +1,7 @@
 """Every endpoint as its users meet it: api_test.py PROGRAM MODEL SANITIZERS."""
 import json
 import os
+import re
 import subprocess
 import tempfile
 
@@ -25,6 +26,32 @@ class EndpointTest(ServerTest):
     def test_health(self):
         for path in ("/health", "/health/live", "/health/ready"):
             self.assertEqual(self.server.ask("GET", path)[0], 200)
+
+    def test_metrics(self):
+        self.server.complete(prompt=PROMPT, max_tokens=3)
+        text = self.server.ask("GET", "/metrics")[2].decode()
+        types, samples = {}, {}
+        for line in text.splitlines():
+            if line.startswith("# TYPE "):
+                _, _, name, kind = line.split()
+                self.assertNotIn(name, types)
+                types[name] = kind
+            elif not line.startswith("# HELP "):
+                match = re.fullmatch(r'([a-z_]+)(\{[a-z_]+="[^"]*"(?:,[a-z_]+="[^"]*")*\})? (\S+)', line)
+                self.assertTrue(match, line)
+                self.assertNotIn(match[1] + (match[2] or ""), samples)
+                samples[match[1] + (match[2] or "")] = float(match[3])
+                family = match[1] if match[1] in types else re.sub("_(bucket|sum|count)$", "", match[1])
+                self.assertIn(family, types, line)
+        for name, kind in types.items():
+            if kind == "histogram":
+                buckets = [v for k, v in samples.items() if k.startswith(name + "_bucket")]
+                self.assertEqual(buckets, sorted(buckets))
+                self.assertEqual(buckets[-1], samples[name + "_count"])
+        self.assertGreaterEqual(samples['nosa_tokens_total{kind="generated"}'], 3)
+        self.assertGreaterEqual(samples['nosa_http_replies_total{route="/v1/completions",code="200"}'], 1)
+        self.assertGreaterEqual(samples["nosa_first_token_seconds_count"], 1)
+        self.assertEqual(samples["nosa_connections"], 1)
 
     def test_tokens_there_and_back(self):
         text = "def f(x):\n    return \u00e4\U0001F600"
