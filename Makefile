@@ -1,12 +1,12 @@
 # Front door: every target is one command of tools/ or cmake, so all of them work without make too.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test test-asan test-tsan fuzz lint format clean
+.PHONY: help setup build demo test test-clients test-asan test-tsan fuzz lint format clean
 JOBS ?= $(shell nproc)
 export JOBS
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## install the packages of tools/packages.txt that are missing
 	@tools/setup.sh
@@ -19,6 +19,7 @@ demo: build ## answer from a long text whose KV cache does not fit in RAM
 	@build/release/nosa demo
 
 test: setup ## build everything, run every test and the lint (SLOW=1: the slow ones too)
+	@tools/setup.sh browser || echo "make test: the page is not tested, for want of a browser"
 	@tools/test.sh release
 
 test-asan: setup ## the same under the address and undefined-behaviour sanitizers
@@ -26,6 +27,10 @@ test-asan: setup ## the same under the address and undefined-behaviour sanitizer
 
 test-tsan: setup ## the same under the thread sanitizer
 	@tools/test.sh tsan
+
+test-clients: setup ## serve, with OpenAI's client and lm-evaluation-harness (from PyPI, in build/)
+	@tools/setup.sh clients
+	@tools/test_clients.sh
 
 FUZZ_SECONDS ?= 20
 fuzz: ## every fuzz target for FUZZ_SECONDS (default 20), with clang

@@ -13,6 +13,8 @@ if(NOT NOSA_FUZZ)  # the fuzz build stops below the rooms that use these
   find_package(dnnl REQUIRED)
   find_package(OpenMP REQUIRED)  # only to keep oneDNN from starting threads of its own
   pkg_check_modules(HWY REQUIRED IMPORTED_TARGET libhwy)
+  pkg_check_modules(HTTPLIB REQUIRED IMPORTED_TARGET cpp-httplib)
+  find_package(OpenSSL REQUIRED)
 endif()
 if(NOSA_TESTS)
   find_package(GTest REQUIRED)

@@ -52,7 +52,14 @@ Result<std::unique_ptr<AttentionRunner>> AttentionRunner::Create(const Attention
 void AttentionRunner::ForgetTrace(SeqId seq) {
   CountUncounted();
   const size_t i = static_cast<size_t>(seq.value);
-  if (i < traces_.size()) traces_[i].last.clear();
+  if (i < traces_.size()) traces_[i] = {};
+}
+
+const SequenceTrace& AttentionRunner::trace(SeqId seq) {
+  CountUncounted();
+  static const SequenceTrace kNone;
+  const size_t i = static_cast<size_t>(seq.value);
+  return i < traces_.size() ? traces_[i] : kNone;
 }
 
 Status AttentionRunner::Run(LayerIdx layer, const AttentionBatch& batch, ConstTensorView q, ConstTensorView k,
@@ -204,6 +211,10 @@ void AttentionRunner::CountLocality(const Masks& masks) {
           for (size_t w = 0; w < std::min(last.size(), now.size()); ++w) shared += std::popcount(last[w] & now[w]);
           stats.shared += static_cast<double>(shared) / count;
           ++stats.queries;
+          if (!masks.prefill) {
+            trace.decode.shared += static_cast<double>(shared) / count;
+            ++trace.decode.queries;
+          }
         }
         last.assign(now.begin(), now.end());
       }

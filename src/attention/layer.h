@@ -46,7 +46,8 @@ struct AttentionBatch {
 
 // Per-sequence memory of the last selection, for locality. Empty until the first row.
 struct SequenceTrace {
-  std::vector<std::vector<uint64_t>> last;  // by lane
+  std::vector<std::vector<uint64_t>> last;  // by lane: the blocks of the last row
+  LocalityStats decode;                     // of this sequence's steps, since the trace was forgotten
 };
 
 // Where a layer's attention is computed: the host plans it block by block (AttentionRunner), or the device does
@@ -82,6 +83,8 @@ class AttentionRunner final : public AttentionLayer {
 
   // A sequence was opened, or its trace is stale.
   void ForgetTrace(SeqId seq);
+  // What the sequence's last row selected; may wait for it. Valid until the next call.
+  const SequenceTrace& trace(SeqId seq);
   // Of all calls so far; may wait for selections that are still being made.
   const LocalityStats& decode_locality() {
     CountUncounted();

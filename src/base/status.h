@@ -24,6 +24,8 @@ enum class StatusCode {
   kIo,                  // the operating system refused a read or a write
   kUnimplemented,       // valid, but this build or model family cannot do it
   kCancelled,
+  kUnavailable,       // right input and right machine, but not now: full, limited or closing
+  kDeadlineExceeded,  // the time that was given for it is over
   kInternal,
 };
 
@@ -68,6 +70,8 @@ NOSA_STATUS_FACTORY(DataLoss, StatusCode::kDataLoss)
 NOSA_STATUS_FACTORY(IoError, StatusCode::kIo)
 NOSA_STATUS_FACTORY(Unimplemented, StatusCode::kUnimplemented)
 NOSA_STATUS_FACTORY(Cancelled, StatusCode::kCancelled)
+NOSA_STATUS_FACTORY(Unavailable, StatusCode::kUnavailable)
+NOSA_STATUS_FACTORY(DeadlineExceeded, StatusCode::kDeadlineExceeded)
 NOSA_STATUS_FACTORY(Internal, StatusCode::kInternal)
 #undef NOSA_STATUS_FACTORY
 

@@ -1,10 +1,12 @@
 #include "engine/engine.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "engine/logprobs.h"
 #include "engine/sequence.h"
 
 namespace nosa::engine {
@@ -66,6 +68,11 @@ Sequence& Engine::At(RequestId id) const {
 Status Engine::Validate(const Request& request, size_t present) const {
   NOSA_RETURN_IF_ERROR(request.sampling.Validate());
   if (request.max_tokens < 0) return InvalidArgument("max_tokens must not be negative, found {}", request.max_tokens);
+  for (const auto& [token, bias] : request.sampling.logit_bias) {
+    if (token >= 0 && token < model_->config().vocab_size) continue;
+    return InvalidArgument("logit_bias names token {}, the vocabulary has {}", token, model_->config().vocab_size);
+  }
+  if (request.logprobs < -1) return InvalidArgument("logprobs must not be negative, found {}", request.logprobs);
   if (!request.stop.empty() && tokenizer_ == nullptr)
     return InvalidArgument("stop strings need a tokenizer, this model directory has none");
   for (const std::string& stop : request.stop) {
@@ -107,7 +114,8 @@ void BeginAnswer(Sequence* sequence, Request request, std::optional<Constraint> 
   if (constraint) sequence->constraint.emplace(*std::move(constraint));
   sequence->phase = Phase::kPrompt;
   sequence->prompt_end = sequence->answer_begin = static_cast<int>(sequence->tokens.size());
-  sequence->cancelled = false;
+  sequence->cancelled = sequence->paused = false;
+  sequence->logprobs.reset();
   sequence->result = RequestResult();
   sequence->result.prompt_tokens = sequence->prompt_end;
   sequence->hash = StreamHash();
@@ -117,16 +125,28 @@ void BeginAnswer(Sequence* sequence, Request request, std::optional<Constraint> 
 
 }  // namespace
 
-Result<RequestId> Engine::Submit(Request request) {
+int Engine::ReserveTokens(const Request& request) const {
+  return std::max(request.reserve_tokens, static_cast<int>(request.prompt.size()) + request.max_tokens);
+}
+
+Status Engine::Check(const Request& request) const {
   if (request.prompt.empty()) return InvalidArgument("the prompt has no tokens");
   NOSA_RETURN_IF_ERROR(CheckIds(request.prompt, model_->config().vocab_size));
   NOSA_RETURN_IF_ERROR(Validate(request, request.prompt.size()));
+  return store_->CheckAlone(model_->SequenceNeeds(ReserveTokens(request)));
+}
+
+kv::TierBytes Engine::Charge(const Request& request) const {
+  return store_->Charge(model_->SequenceNeeds(ReserveTokens(request)));
+}
+
+Result<RequestId> Engine::Submit(Request request) {
+  NOSA_RETURN_IF_ERROR(Check(request));
   NOSA_ASSIGN_OR_RETURN(std::optional<Constraint> constraint, BeginConstraint(request));
-  const int reserve = std::max(request.reserve_tokens, static_cast<int>(request.prompt.size()) + request.max_tokens);
   auto sequence = std::make_unique<Sequence>();
   kv::SharedPrefix shared;
-  NOSA_ASSIGN_OR_RETURN(sequence->kv,
-                        store_->Open(model_->SequenceNeeds(reserve), Reusable(request, request.prompt), &shared));
+  NOSA_ASSIGN_OR_RETURN(sequence->kv, store_->Open(model_->SequenceNeeds(ReserveTokens(request)),
+                                                   Reusable(request, request.prompt), &shared));
   runner_->Forget(sequence->kv);
   sequence->tokens = request.prompt;
   BeginAnswer(sequence.get(), std::move(request), std::move(constraint), tokenizer_);
@@ -202,7 +222,29 @@ EngineStats Engine::stats() const {
   return stats;
 }
 
-Status Engine::Step(std::vector<Event>* events) {
+void Engine::SetPaused(RequestId id, bool paused) {
+  Sequence& sequence = At(id);
+  sequence.paused = paused;
+  if (paused && sequence.seat >= 0) LeaveSeat(sequence);
+}
+
+// It keeps its cache; where its last selection was, the host does not know.
+void Engine::LeaveSeat(Sequence& sequence) {
+  seating_->Leave(sequence, true);
+  runner_->Forget(sequence.kv);
+}
+
+RequestId Engine::NextPrompt() {
+  for (size_t i = 0; i < sequences_.size(); ++i) {
+    const Sequence* sequence = sequences_[(next_prefill_ + i) % sequences_.size()].get();
+    if (sequence == nullptr || sequence->phase != Phase::kPrompt || sequence->paused || sequence->cancelled) continue;
+    next_prefill_ = (next_prefill_ + i + 1) % sequences_.size();
+    return sequence->id;
+  }
+  return RequestId();
+}
+
+Status Engine::Step(RequestId prompt, std::vector<Event>* events) {
   for (const auto& sequence : sequences_) {
     if (sequence != nullptr && sequence->cancelled && sequence->phase != Phase::kFinished) {
       Finish(*sequence, FinishReason::kCancelled, Status::Ok(), events);
@@ -210,13 +252,10 @@ Status Engine::Step(std::vector<Event>* events) {
   }
   // Answers first: a sequence whose prompt ends in this step has its first token from the prompt's logits already.
   StepDecode(events);
-  for (size_t i = 0; i < sequences_.size(); ++i) {
-    Sequence* sequence = sequences_[(next_prefill_ + i) % sequences_.size()].get();
-    if (sequence == nullptr || sequence->phase != Phase::kPrompt) continue;
-    next_prefill_ = (next_prefill_ + i + 1) % sequences_.size();
-    StepPrefill(*sequence, events);
-    break;
-  }
+  if (!prompt.valid()) return Status::Ok();
+  Sequence& sequence = At(prompt);
+  NOSA_CHECK(!sequence.paused && sequence.phase != Phase::kAnswer, "request {} has no prompt to read on", prompt.value);
+  if (sequence.phase == Phase::kPrompt) StepPrefill(sequence, events);
   return Status::Ok();
 }
 
@@ -297,7 +336,7 @@ Status Engine::ForwardDecode(std::span<Sequence* const> batch, TensorView logits
 void Engine::StepDecode(std::vector<Event>* events) {
   std::vector<Sequence*> planned;
   for (const auto& sequence : sequences_) {
-    if (sequence == nullptr || sequence->phase != Phase::kAnswer) continue;
+    if (sequence == nullptr || sequence->phase != Phase::kAnswer || sequence->paused) continue;
     if (seating_ == nullptr || !seating_->Suits(*sequence)) planned.push_back(sequence.get());
   }
   if (seating_ != nullptr) StepSeats(events);
@@ -308,7 +347,7 @@ void Engine::FillSeats() {
   while (!seating_->full()) {
     Sequence* next = nullptr;
     for (const auto& sequence : sequences_) {
-      if (sequence == nullptr || sequence->phase != Phase::kAnswer || sequence->seat >= 0) continue;
+      if (sequence == nullptr || sequence->phase != Phase::kAnswer || sequence->paused || sequence->seat >= 0) continue;
       if (!seating_->Suits(*sequence)) continue;
       if (next == nullptr || sequence->answers_from < next->answers_from) next = sequence.get();
     }
@@ -335,7 +374,7 @@ void Engine::StepSeats(std::vector<Event>* events) {
       continue;
     }
     TokenId token = seating_->token(*sequence);
-    if (sequence->request.fingerprint || !sequence->request.sampling.likeliest()) {
+    if (sequence->request.fingerprint || sequence->request.logprobs >= 0 || !sequence->request.sampling.likeliest()) {
       token = Draw(*sequence, seating_->Logits(*sequence));
       seating_->SetToken(*sequence, token);
     }
@@ -447,7 +486,10 @@ TokenId Engine::Draw(Sequence& sequence, std::span<const float> logits) {
   }
   const TokenPos pos = static_cast<TokenPos>(sequence.tokens.size());
   const text::TokenMask* mask = sequence.constraint ? &sequence.constraint->mask() : nullptr;
-  return sampler_.Sample(logits, sequence.request.sampling, sequence.tokens, pos, mask);
+  const TokenId token =
+      sampler_.Sample(logits, sequence.request.sampling, {sequence.tokens, sequence.result.ids.size()}, pos, mask);
+  if (sequence.request.logprobs >= 0) sequence.logprobs = LogprobsOf(logits, token, sequence.request.logprobs);
+  return token;
 }
 
 void Engine::Emit(Sequence& sequence, TokenId token, std::vector<Event>* events, Event event) {
@@ -460,6 +502,7 @@ void Engine::Emit(Sequence& sequence, TokenId token, std::vector<Event>* events,
   event.kind = Event::Kind::kToken;
   event.request = sequence.id;
   event.token = token;
+  event.logprobs = std::exchange(sequence.logprobs, std::nullopt);
   bool stopped = false;
   if (sequence.detokenizer != nullptr) {
     sequence.held += sequence.detokenizer->Push(token);
@@ -495,11 +538,7 @@ void Engine::Finish(Sequence& sequence, FinishReason reason, Status error, std::
   sequence.result.error = std::move(error);
   // What failed or was given up holds nothing longer than it must.
   if (reason == FinishReason::kError || !sequence.request.keep_open) CloseCache(sequence);
-  if (sequence.seat >= 0) {
-    // For Continue; where its last selection was, the host does not know.
-    seating_->Leave(sequence, true);
-    runner_->Forget(sequence.kv);
-  }
+  if (sequence.seat >= 0) LeaveSeat(sequence);  // for Continue
   events->push_back(std::move(event));
 }
 

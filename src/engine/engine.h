@@ -5,10 +5,12 @@
 #include <deque>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "base/hash.h"
+#include "engine/cache_map.h"
 #include "engine/constraint.h"
 #include "engine/request.h"
 #include "engine/seating.h"
@@ -71,12 +73,24 @@ class Engine {
   // kResourceExhausted leave it as it was; a failure of the cold tier ends it, as kError.
   Status Continue(RequestId id, int keep, std::vector<TokenId> tokens, Request request);
 
+  // What Submit would refuse whatever is open: kInvalidArgument (but of a grammar only what needs no look at the
+  // vocabulary), and kResourceExhausted for what the tiers could not hold if it were alone. For any thread.
+  Status Check(const Request& request) const;
+  // Bytes of the tiers that Submit will count for it (KvStore::Charge). For any thread.
+  kv::TierBytes Charge(const Request& request) const;
+
+  // Paused sequences count.
   bool HasWork() const;
   // Appends what happened to `events`. An error that concerns one request ends that request (kFinished, kError); the
   // Status returned is for what no request can survive.
-  Status Step(std::vector<Event>* events);
+  Status Step(std::vector<Event>* events) { return Step(NextPrompt(), events); }
+  // The same, where the caller says whose prompt is read on: a sequence that still has some and is not paused. Invalid:
+  // nobody's.
+  Status Step(RequestId prompt, std::vector<Event>* events);
   // Ends it before the next step: its last event is kFinished with kCancelled.
   void Cancel(RequestId id);
+  // A paused sequence takes no steps; it keeps what it holds, but for its seat. Its tokens are those it would have had.
+  void SetPaused(RequestId id, bool paused);
 
   // Valid until Release.
   const RequestResult& result(RequestId id) const;
@@ -84,6 +98,11 @@ class Engine {
   const std::vector<TokenId>& tokens(RequestId id) const;
   // Gives back everything the request holds. It must have finished.
   void Release(RequestId id);
+
+  // Where the request's blocks are between two steps (answer_id is 0); nothing when its cache is closed, or there is
+  // no memory to copy a device's tables to. Takes a look
+  // at every lane of every block: a few times a second, for somebody who watches. For the caller of Step.
+  std::optional<CacheMap> Map(RequestId id) const;
 
   EngineStats stats() const;
   const kv::KvStore& store() const { return *store_; }
@@ -95,6 +114,9 @@ class Engine {
          EngineOptions options, ops::Backend* backend);
 
   Status Validate(const Request& request, size_t present) const;
+  int ReserveTokens(const Request& request) const;
+  // Whose turn it is when nobody chooses: one after the other.
+  RequestId NextPrompt();
   Result<std::optional<Constraint>> BeginConstraint(const Request& request);
   void StepPrefill(Sequence& sequence, std::vector<Event>* events);
   void StepDecode(std::vector<Event>* events);
@@ -119,6 +141,7 @@ class Engine {
   void LoadPrefix(Sequence& sequence, const kv::SharedPrefix& shared);
   // Keeps the chunk it has just read, if a fresh request would read the same.
   void KeepPrefix(Sequence& sequence);
+  void LeaveSeat(Sequence& sequence);
   // Gives the sequence's cache back, if it still has one.
   void CloseCache(Sequence& sequence);
   void Finish(Sequence& sequence, FinishReason reason, Status error, std::vector<Event>* events);

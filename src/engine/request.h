@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -16,6 +17,16 @@ namespace nosa::engine {
 
 using RequestId = Id<struct RequestTag>;
 
+// A token and how likely the model thought it: log of the softmax of the raw logits, before any sampling stage.
+struct TokenLogprob {
+  TokenId id = -1;
+  float logprob = 0;
+};
+struct PositionLogprobs {
+  TokenLogprob token;             // the one that stands there; a prompt's first token has logprob NaN
+  std::vector<TokenLogprob> top;  // the likeliest, falling, ties by rising id; as many as asked for
+};
+
 struct Request {
   std::vector<TokenId> prompt = {};  // not empty
   SamplingParams sampling = {};
@@ -28,6 +39,8 @@ struct Request {
   std::shared_ptr<const text::Grammar> grammar = nullptr;
   // Logits of the last n prompt positions are given out while the prompt is read (Event::kPromptLogits).
   int prompt_logits = 0;
+  // Event::kToken tells how likely the token was, and the n likeliest; -1: it does not. Of the raw logits.
+  int logprobs = -1;
   bool record_selection = false;  // with prompt_logits: also which blocks those positions read
   // Event::kToken tells which blocks the step before it read. The host plans those steps.
   bool record_decode = false;
@@ -64,7 +77,8 @@ struct Event {
   const model::SelectionRecord* selection = nullptr;  // rows of the chunk or step; valid until the next Step
   int selection_first_row = 0;                        // the row that has position first_pos, or of kToken
   TokenId token = -1;
-  std::string text = {};  // what became certain of the answer, valid UTF-8
+  std::optional<PositionLogprobs> logprobs = {};  // kToken, where the request wants them
+  std::string text = {};                          // what became certain of the answer, valid UTF-8
   FinishReason reason = FinishReason::kNone;
   Status error = {};  // kFinished with kError
 };

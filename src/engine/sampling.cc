@@ -40,6 +40,15 @@ Status SamplingParams::Validate() const {
   if (!(repetition_penalty > 0 && repetition_penalty <= 100)) {
     return InvalidArgument("repetition_penalty must be in (0, 100], found {}", repetition_penalty);
   }
+  for (const auto& [token, bias] : logit_bias) {
+    if (!(bias >= -100 && bias <= 100))
+      return InvalidArgument("logit_bias must be in [-100, 100], found {} for token {}", bias, token);
+  }
+  const auto in_range = [](float penalty) { return penalty >= -2 && penalty <= 2; };
+  if (!in_range(presence_penalty))
+    return InvalidArgument("presence_penalty must be in [-2, 2], found {}", presence_penalty);
+  if (!in_range(frequency_penalty))
+    return InvalidArgument("frequency_penalty must be in [-2, 2], found {}", frequency_penalty);
   return Status::Ok();
 }
 
@@ -59,7 +68,7 @@ void SamplingState::KeepBest(size_t n) {
   Sort();
 }
 
-TokenId Sampler::Sample(std::span<const float> logits, const SamplingParams& params, std::span<const TokenId> context,
+TokenId Sampler::Sample(std::span<const float> logits, const SamplingParams& params, const TokenContext& context,
                         TokenPos pos, const text::TokenMask* mask) {
   const int64_t vocab = static_cast<int64_t>(logits.size());
   if (params.likeliest()) {

@@ -35,13 +35,13 @@ double ChiSquareLimit(int freedom) {
 class SamplerTest : public testing::Test {
  protected:
   TokenId Draw(std::span<const float> logits, const SamplingParams& params, TokenPos pos = 0) {
-    return sampler_.Sample(logits, params, context_, pos);
+    return sampler_.Sample(logits, params, {context_, generated_}, pos);
   }
 
   // Draws at kDraws positions have the twin's distribution: the same support, and no more deviation than chance has.
   void ExpectTwin(std::span<const float> logits, const SamplingParams& params) {
     ASSERT_TRUE(params.Validate().ok());
-    const std::vector<double> expected = TwinProbabilities(logits, params, context_);
+    const std::vector<double> expected = TwinProbabilities(logits, params, {context_, generated_});
     std::vector<int> seen(logits.size());
     for (int pos = 0; pos < kDraws; ++pos) ++seen[static_cast<size_t>(Draw(logits, params, pos))];
     double chi_square = 0, rest_expected = 0, rest_seen = 0;
@@ -71,6 +71,7 @@ class SamplerTest : public testing::Test {
   std::unique_ptr<ops::Backend> backend_ = cpu::MakeCpuBackend(1);
   Sampler sampler_{backend_.get()};
   std::vector<TokenId> context_;
+  size_t generated_ = 0;
 };
 
 TEST_F(SamplerTest, GreedyTakesTheLargestAndTheLowestOfEquals) {
@@ -78,6 +79,11 @@ TEST_F(SamplerTest, GreedyTakesTheLargestAndTheLowestOfEquals) {
   EXPECT_EQ(Draw(std::vector<float>{1, 3, 3, 2}, {}), 1);
   EXPECT_EQ(Draw(std::vector<float>{-5}, {}), 0);
   EXPECT_EQ(Draw(std::vector<float>{-5, -4, -4}, {.repetition_penalty = 2}), 1) << "the other greedy path";
+  EXPECT_EQ(Draw(std::vector<float>{1, 3, 2}, {.logit_bias = {{1, -100}}}), 2) << "which a bias takes, too";
+  context_ = {1, 1};
+  generated_ = 2;
+  EXPECT_EQ(Draw(std::vector<float>{1, 3, 2}, {.presence_penalty = 1.5f}), 2);
+  EXPECT_EQ(Draw(std::vector<float>{1, 3, 2}, {.frequency_penalty = 0.75f}), 2);
 }
 
 TEST_F(SamplerTest, PlainSoftmax) {
@@ -95,8 +101,12 @@ TEST_F(SamplerTest, EveryMixOfStages) {
     if (rng.Uniform(3) < 0.6f) params.top_p = 0.2f + 0.8f * rng.Uniform(4);
     if (rng.Uniform(5) < 0.6f) params.min_p = 0.4f * rng.Uniform(6);
     if (rng.Uniform(7) < 0.6f) params.repetition_penalty = 0.5f + 1.5f * rng.Uniform(8);
+    if (rng.Uniform(9) < 0.6f) params.logit_bias = {{4, 4 * rng.Uniform(10) - 2}, {7, 1.5f}, {0, -100}};
+    if (rng.Uniform(11) < 0.6f) params.presence_penalty = 4 * rng.Uniform(12) - 2;
+    if (rng.Uniform(13) < 0.6f) params.frequency_penalty = 4 * rng.Uniform(14) - 2;
     params.seed = seed;
-    context_ = {1, 4, 4, 9};
+    context_ = {5, 1, 4, 4, 9};
+    generated_ = 3;
     ExpectTwin(RandomLogits(16, seed, 1.5f), params);
   }
 }
@@ -185,6 +195,10 @@ TEST(SamplingParamsTest, ValidateNamesFieldRangeAndValue) {
       {"min_p must be in [0, 1], found 2", {.min_p = 2}},
       {"min_p must be in [0, 1], found nan", {.min_p = kNan}},
       {"repetition_penalty must be in (0, 100], found 0", {.repetition_penalty = 0}},
+      {"logit_bias must be in [-100, 100], found 100.5 for token 7", {.logit_bias = {{3, 100}, {7, 100.5f}}}},
+      {"logit_bias must be in [-100, 100], found nan for token 1", {.logit_bias = {{1, kNan}}}},
+      {"presence_penalty must be in [-2, 2], found -2.5", {.presence_penalty = -2.5f}},
+      {"frequency_penalty must be in [-2, 2], found nan", {.frequency_penalty = kNan}},
   };
   for (const auto& [message, params] : wrong) {
     EXPECT_EQ(params.Validate().code(), StatusCode::kInvalidArgument);

@@ -26,11 +26,18 @@ inline void Normalize(std::vector<double>* p) {
 
 // Probabilities of all tokens after every stage; params.temperature > 0 and finite logits.
 inline std::vector<double> TwinProbabilities(std::span<const float> logits, const SamplingParams& params,
-                                             std::span<const TokenId> context) {
+                                             const TokenContext& context) {
   std::vector<double> x(logits.begin(), logits.end());
+  for (const auto& [token, bias] : params.logit_bias) x[static_cast<size_t>(token)] += bias;
   for (size_t i = 0; i < x.size(); ++i) {
-    if (std::find(context.begin(), context.end(), static_cast<TokenId>(i)) == context.end()) continue;
+    if (std::find(context.tokens.begin(), context.tokens.end(), static_cast<TokenId>(i)) == context.tokens.end())
+      continue;
     x[i] = x[i] > 0 ? x[i] / params.repetition_penalty : x[i] * params.repetition_penalty;
+  }
+  const std::span<const TokenId> answer = context.tokens.last(context.generated);
+  for (size_t i = 0; i < x.size(); ++i) {
+    const auto times = std::count(answer.begin(), answer.end(), static_cast<TokenId>(i));
+    if (times > 0) x[i] -= params.presence_penalty + params.frequency_penalty * static_cast<double>(times);
   }
   const double largest = *std::max_element(x.begin(), x.end());
   std::vector<double> p;

@@ -107,6 +107,10 @@ std::span<const float> Seating::Logits(const Sequence& sequence) {
   return {logits_.row<float>(sequence.seat), static_cast<size_t>(logits_.RowElements())};
 }
 
+Result<kv::SeatStore::SlotTable> Seating::ReadSlots(const Sequence& sequence) const {
+  return step_->store().ReadSlots(sequence.seat);
+}
+
 SeatingStats Seating::stats() const {
   const kv::SeatOptions& seats = step_->store().options();
   SeatingStats stats;

@@ -70,6 +70,9 @@ class Seating {
   // Of the last step, [vocab] f32 in shared memory; valid until the next.
   std::span<const float> Logits(const Sequence& sequence);
 
+  // What is in the sequence's slots; as SeatStore::ReadSlots.
+  Result<kv::SeatStore::SlotTable> ReadSlots(const Sequence& sequence) const;
+
   SeatingStats stats() const;
 
  private:

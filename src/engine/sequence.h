@@ -52,8 +52,10 @@ struct Sequence {
   int prompt_end = 0;           // tokens before it are prompt
   int answer_begin = 0;         // tokens from it on are the present answer
   bool cancelled = false;
-  int seat = -1;              // of the device's steps; -1: none
-  uint64_t answers_from = 0;  // who began to answer before takes a seat first
+  bool paused = false;
+  std::optional<PositionLogprobs> logprobs;  // of the token drawn last
+  int seat = -1;                             // of the device's steps; -1: none
+  uint64_t answers_from = 0;                 // who began to answer before takes a seat first
   PassLog passes;
   RequestResult result;
   StreamHash hash;

@@ -30,6 +30,7 @@ void BlockFetch::Start(std::span<const BlockWant> wants) {
     LaneCache& cache = LaneOf(i);
     const int slot = cache.Find(want.page);
     ++store_.stats_.lookups;
+    store_.pages_[static_cast<size_t>(want.page.value)].used_in = store_.step_;
     if (slot >= 0) JoinSlot(i, slot);
   }
   for (LaneRange& range : ranges_) Issue(range);

@@ -175,4 +175,27 @@ Status SeatStore::CountStep() {
   return Status::Ok();
 }
 
+Result<SeatStore::SlotTable> SeatStore::ReadSlots(int seat) const {
+  NOSA_CHECK(seat >= 0 && seat < options_.seats, "seat {} of {}", seat, options_.seats);
+  const size_t heads = static_cast<size_t>(options_.layout.kv_heads), slots = static_cast<size_t>(options_.slots);
+  const size_t entries = static_cast<size_t>(options_.layout.lanes()) * slots;
+  NOSA_ASSIGN_OR_RETURN(const Buffer copy,
+                        backend_->Allocate((2 * entries + 1) * sizeof(int32_t), backend_->shared_memory()));
+  auto* blocks = copy.as<int32_t>();
+  const size_t layer_bytes = heads * slots * sizeof(int32_t);
+  for (int layer = 0; layer < options_.layout.layers && slots > 0; ++layer) {
+    const size_t from = Index(seat, layer * options_.layout.kv_heads) * slots;
+    int32_t* to = blocks + static_cast<size_t>(layer) * heads * slots;
+    backend_->Copy(to, blocks_.as<int32_t>() + from, layer_bytes, {});
+    backend_->Copy(to + entries, used_.as<int32_t>() + from, layer_bytes, {});
+  }
+  backend_->Copy(blocks + 2 * entries, step_.data(), sizeof(int32_t), {});
+  backend_->Synchronize({});
+  SlotTable table;
+  table.blocks.assign(blocks, blocks + entries);
+  table.used.assign(blocks + entries, blocks + 2 * entries);
+  table.last_step = blocks[2 * entries] - 1;  // it says which step comes next
+  return table;
+}
+
 }  // namespace nosa::kv

@@ -56,6 +56,14 @@ class SeatStore {
   // As counted; -1: empty.
   int position(int seat) const { return host_positions_.as<int32_t>()[seat]; }
 
+  // What is in a seat's slots. blocks [lanes, slots]: -1: none; used [lanes, slots]: the step that read it last.
+  struct SlotTable {
+    std::vector<int32_t> blocks, used;
+    int32_t last_step = 0;  // the newest step
+  };
+  // Waits for the steps so far. kResourceExhausted as Backend::Allocate.
+  Result<SlotTable> ReadSlots(int seat) const;
+
   // Addresses for recording. positions [R], step [1].
   std::span<const int32_t> positions() const { return {positions_.as<int32_t>(), static_cast<size_t>(options_.seats)}; }
   int32_t* positions_data() const { return positions_.as<int32_t>(); }

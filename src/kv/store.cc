@@ -121,9 +121,24 @@ void KvStore::Reserve(const SequenceNeeds& needs, int sign) {
   if (sign > 0) NOSA_CHECK(budget_.TryCharge(SequenceBytes(needs)), "an admitted sequence found no budget");
 }
 
-Status KvStore::Admit(const SequenceNeeds& needs) const {
-  const uint64_t fixed = fixed_bytes_ + SequenceBytes(needs);
-  const int64_t pages = reserved_pages_ + BlocksOf(needs);
+TierBytes KvStore::Charge(const SequenceNeeds& needs) const {
+  const auto pages = static_cast<uint64_t>(BlocksOf(needs));
+  // With a tier below, the slots are a cache that all share: more sequences do not need more of them.
+  if (cold_) return {SequenceBytes(needs), pages * cold_->page_bytes()};
+  return {SequenceBytes(needs) + SlotBytesForAll(BlocksOf(needs)), 0};
+}
+
+TierBytes KvStore::Room() const {
+  const uint64_t taken = BaseBytes() + (cold_ ? SlotBytesForAll(options_.min_slots_per_lane) : 0);
+  const uint64_t host = budget_.limit() - taken;  // Init found room for that much
+  return {host, cold_ ? static_cast<uint64_t>(cold_->tier().capacity_pages()) * cold_->page_bytes() : 0};
+}
+
+Status KvStore::CheckAlone(const SequenceNeeds& needs) const { return AdmitBeside(BaseBytes(), 0, needs); }
+
+Status KvStore::AdmitBeside(uint64_t fixed_bytes, int64_t reserved_pages, const SequenceNeeds& needs) const {
+  const uint64_t fixed = fixed_bytes + SequenceBytes(needs);
+  const int64_t pages = reserved_pages + BlocksOf(needs);
   if (cold_ && pages > cold_->tier().capacity_pages()) {
     return ResourceExhausted(
         "{} holds {}, {} tokens need {} there", cold_->tier().Describe(),
@@ -316,7 +331,7 @@ PageId KvStore::NewPage(SeqId owner) {
     page = free_pages_.back();
     free_pages_.pop_back();
   }
-  pages_[static_cast<size_t>(page.value)] = {.refs = 1, .serial = next_serial_++, .owner = owner};
+  pages_[static_cast<size_t>(page.value)] = {.refs = 1, .serial = next_serial_++, .owner = owner, .used_in = step_};
   return page;
 }
 

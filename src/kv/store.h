@@ -74,6 +74,26 @@ struct SequenceNeeds {
   uint64_t side_bytes = 0;  // memory of the attention for its summaries, part of the host budget if it lies there
 };
 
+// Bytes of each tier that admission counts.
+struct TierBytes {
+  uint64_t host = 0;
+  uint64_t cold = 0;
+
+  TierBytes& operator+=(const TierBytes& other) {
+    host += other.host;
+    cold += other.cold;
+    return *this;
+  }
+  TierBytes& operator-=(const TierBytes& other) {
+    host -= other.host;
+    cold -= other.cold;
+    return *this;
+  }
+  friend TierBytes operator+(TierBytes a, const TierBytes& b) { return a += b; }
+  bool Within(const TierBytes& room) const { return host <= room.host && cold <= room.cold; }
+  friend bool operator==(const TierBytes&, const TierBytes&) = default;
+};
+
 struct StoreStats {
   uint64_t host_peak_bytes = 0;  // most the fastest tier ever held
   uint64_t cold_bytes = 0;       // held by the cold tier now
@@ -85,6 +105,13 @@ struct StoreStats {
   uint64_t damaged_blocks = 0;  // refused by their checksum
   double stall_seconds = 0;     // spent with nothing to do but wait for the cold tier
   PrefixStats prefix;
+};
+
+// Where one sealed block is now, and when it was needed.
+struct BlockPlace {
+  int fast_lanes = 0;    // lanes that hold it in the fastest tier
+  uint64_t used_in = 0;  // newest step() in which a pass read it, of whichever sequence
+  bool shared = false;   // other sequences have the same page
 };
 
 class BlockFetch;
@@ -106,6 +133,13 @@ class KvStore {
   // The smallest and the sufficient host budget for `sequences` open at once. Sufficient: nothing is ever fetched.
   uint64_t SmallestBudget(std::span<const SequenceNeeds> sequences) const;
   uint64_t SufficientBudget(std::span<const SequenceNeeds> sequences) const;
+
+  // Admission as arithmetic: Open takes a sequence exactly when its charge and those of all open ones are together
+  // within the room (if the machine has the memory). Constant in the store's life; for any thread.
+  TierBytes Charge(const SequenceNeeds& needs) const;
+  TierBytes Room() const;
+  // What Open would say if nothing else were open. For any thread.
+  Status CheckAlone(const SequenceNeeds& needs) const;
 
   // Pins memory for these sequences where a device is to read it, all at once, so that Open need not. Nothing where
   // there is none to pin, or it would pass the budget: Open says so.
@@ -137,6 +171,10 @@ class KvStore {
     return At(seq).stepping ? length(seq) / options_.layout.block_size : static_cast<int>(At(seq).pages.size());
   }
   PageId page(SeqId seq, BlockId block) const { return At(seq).pages[static_cast<size_t>(block.value)]; }
+
+  // Of every sealed block, oldest first; not while a BlockFetch lives. Looks at every lane of every block: for people
+  // who watch, not for steps. What a device's steps did since BeginSteps is not known here.
+  std::vector<BlockPlace> Places(SeqId seq) const;
 
   // Makes room for `tokens` more (at most max_append_tokens, within max_tokens). One sequence at a time may be between
   // the begin and the commit of more than one token; of one, every sequence may. Rows at positions [length, length +
@@ -192,6 +230,7 @@ class KvStore {
     uint64_t serial = 0;
     int staging = -1;        // staging page its write borrows; -1: none
     SeqId owner;             // told when the write fails
+    uint64_t used_in = 0;    // newest step that read it
     bool unwritten = false;  // it failed: the page is nowhere but in slots
     bool unsound = false;    // that, or a read of it failed: no other sequence takes it over
   };
@@ -229,7 +268,8 @@ class KvStore {
   int64_t BlocksOf(const SequenceNeeds& needs) const { return options_.layout.Blocks(needs.max_tokens); }
   // Slots per lane that the budget has room for beside what is charged for other things.
   int64_t Quota() const;
-  Status Admit(const SequenceNeeds& needs) const;
+  Status Admit(const SequenceNeeds& needs) const { return AdmitBeside(fixed_bytes_, reserved_pages_, needs); }
+  Status AdmitBeside(uint64_t fixed_bytes, int64_t reserved_pages, const SequenceNeeds& needs) const;
   // Adds the needs of one sequence to what is reserved (sign 1), or takes them back (-1).
   void Reserve(const SequenceNeeds& needs, int sign);
   void UpdateQuota();

@@ -15,6 +15,7 @@ using AttentionOptions = attention::AttentionOptions;
 using LocalityStats = attention::LocalityStats;
 using Selection = attention::Selection;
 using SelectionRecord = attention::SelectionRecord;
+using SequenceTrace = attention::SequenceTrace;
 using attention::ForEachBit;
 
 // The next tokens of one sequence: its rows in a pass.
@@ -49,6 +50,8 @@ class Runner {
   // A sequence was opened: nothing is known of its last selection.
   void Forget(SeqId seq) { attention_->ForgetTrace(seq); }
 
+  // What the last row of the sequence read, and its locality. Valid until the next pass.
+  const SequenceTrace& trace(SeqId seq) const { return attention_->trace(seq); }
   const LocalityStats& decode_locality() const { return attention_->decode_locality(); }
   const LocalityStats& prefill_locality() const { return attention_->prefill_locality(); }
 

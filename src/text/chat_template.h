@@ -57,11 +57,16 @@ class ChatTemplate {
 struct CheckpointChatTemplate {
   ChatTemplate chat_template;
   io::OrderedJson special_tokens;  // an object of strings
+  std::string source;              // what was parsed
 };
 
 // `directory`/chat_template.jinja, else "chat_template" of tokenizer_config.json: a string, or a list of named ones
 // ({"name": ..., "template": ...}) of which `name` is taken. kNotFound when there is none; else as Parse.
 Result<CheckpointChatTemplate> LoadChatTemplate(const std::filesystem::path& directory,
                                                 std::string_view name = "default");
+
+// The special tokens alone, for a template from elsewhere: an object of strings, empty when `directory` has no
+// tokenizer_config.json. kInvalidArgument when that is no JSON object.
+Result<io::OrderedJson> LoadSpecialTokens(const std::filesystem::path& directory);
 
 }  // namespace nosa::text

@@ -19,6 +19,15 @@ Result<std::string> Choose(const io::Json& field, std::string_view name) {
   return NotFound("\"chat_template\" has {} templates and none named \"{}\"", field.size(), name);
 }
 
+// tokenizer_config.json; an empty object when there is none.
+Result<io::Json> ReadConfig(const std::filesystem::path& path) {
+  std::error_code ignored;
+  if (!std::filesystem::exists(path, ignored)) return io::Json::object();
+  NOSA_ASSIGN_OR_RETURN(io::Json config, io::ReadJsonFile(path));
+  if (!config.is_object()) return InvalidArgument("{} holds no JSON object", path.string());
+  return config;
+}
+
 // "bos_token": "<s>", or an object with the text as "content".
 io::OrderedJson SpecialTokens(const io::Json& config) {
   io::OrderedJson tokens = io::OrderedJson::object();
@@ -36,13 +45,8 @@ Result<CheckpointChatTemplate> LoadChatTemplate(const std::filesystem::path& dir
   const std::filesystem::path config_path = directory / "tokenizer_config.json";
   const std::filesystem::path jinja_path = directory / "chat_template.jinja";
   std::error_code ignored;
-  const bool has_config = std::filesystem::exists(config_path, ignored);
   const bool has_jinja = std::filesystem::exists(jinja_path, ignored);
-  io::Json config = io::Json::object();
-  if (has_config) {
-    NOSA_ASSIGN_OR_RETURN(config, io::ReadJsonFile(config_path));
-    if (!config.is_object()) return InvalidArgument("{} holds no JSON object", config_path.string());
-  }
+  NOSA_ASSIGN_OR_RETURN(const io::Json config, ReadConfig(config_path));
   std::string source;
   if (has_jinja) {
     NOSA_ASSIGN_OR_RETURN(source, io::ReadTextFile(jinja_path));
@@ -56,7 +60,12 @@ Result<CheckpointChatTemplate> LoadChatTemplate(const std::filesystem::path& dir
   }
   auto parsed = ChatTemplate::Parse(source);
   if (!parsed.ok()) return parsed.status().WithContext((has_jinja ? jinja_path : config_path).string());
-  return CheckpointChatTemplate{*std::move(parsed), SpecialTokens(config)};
+  return CheckpointChatTemplate{*std::move(parsed), SpecialTokens(config), std::move(source)};
+}
+
+Result<io::OrderedJson> LoadSpecialTokens(const std::filesystem::path& directory) {
+  NOSA_ASSIGN_OR_RETURN(const io::Json config, ReadConfig(directory / "tokenizer_config.json"));
+  return SpecialTokens(config);
 }
 
 }  // namespace nosa::text

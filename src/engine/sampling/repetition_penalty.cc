@@ -15,7 +15,7 @@ class RepetitionPenaltyStage final : public SamplingStage {
   void Apply(SamplingState* state) const override {
     // Marks, as sorting a long context for every token would take longer than the token.
     std::vector<bool> seen;
-    for (const TokenId id : state->context) {
+    for (const TokenId id : state->context.tokens) {
       if (id < 0) continue;
       if (static_cast<size_t>(id) >= seen.size()) seen.resize(static_cast<size_t>(id) + 1);
       seen[static_cast<size_t>(id)] = true;

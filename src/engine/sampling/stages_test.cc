@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <set>
 #include <string>
 
@@ -41,7 +42,8 @@ using Ids = std::vector<TokenId>;
 TEST(StagesTest, TheListIsComplete) {
   std::vector<std::string> names;
   for (const auto& stage : SamplingStages()) names.emplace_back(stage->name());
-  EXPECT_EQ(names, (std::vector<std::string>{"mask", "repetition_penalty", "temperature", "top_k", "top_p", "min_p"}));
+  EXPECT_EQ(names, (std::vector<std::string>{"mask", "logit_bias", "repetition_penalty", "occurrence_penalty",
+                                             "temperature", "top_k", "top_p", "min_p"}));
 }
 
 TEST(StagesTest, NoneIsActiveByDefault) {
@@ -53,6 +55,9 @@ TEST(StagesTest, NoneIsActiveByDefault) {
   EXPECT_TRUE(Stage("top_p").Active({.top_p = 0.99f}));
   EXPECT_TRUE(Stage("min_p").Active({.min_p = 0.01f}));
   EXPECT_TRUE(Stage("repetition_penalty").Active({.repetition_penalty = 0.9f}));
+  EXPECT_TRUE(Stage("logit_bias").Active({.logit_bias = {{3, 0}}}));
+  EXPECT_TRUE(Stage("occurrence_penalty").Active({.presence_penalty = -0.1f}));
+  EXPECT_TRUE(Stage("occurrence_penalty").Active({.frequency_penalty = 0.1f}));
 }
 
 TEST(StagesTest, TheMaskKeepsWhatItAllows) {
@@ -100,10 +105,49 @@ TEST(StagesTest, MinPComparesWithTheLikeliest) {
   EXPECT_EQ(IdsAfter("min_p", {2, 2, 1}, {.min_p = 1}), (Ids{0, 1})) << "equals of the likeliest stay";
 }
 
+std::vector<float> LogitsAfter(std::string_view stage, const std::vector<float>& logits, const SamplingParams& params,
+                               const TokenContext& context = {}) {
+  SamplingState state = StateOf(logits, &params);
+  state.context = context;
+  Stage(stage).Apply(&state);
+  std::vector<float> after;
+  for (const Candidate& c : state.candidates) after.push_back(c.logit);
+  return after;
+}
+
+TEST(StagesTest, LogitBiasIsAddedToTheTokensItNames) {
+  const float most = std::numeric_limits<float>::max();
+  EXPECT_EQ(LogitsAfter("logit_bias", {1, 2, 3}, {.logit_bias = {{1, 5}, {2, -100}}}), (std::vector<float>{1, 7, -97}));
+  EXPECT_EQ(LogitsAfter("logit_bias", {1, 2}, {.logit_bias = {{0, 5}, {0, -2}, {7, 1}, {-1, 1}}}),
+            (std::vector<float>{4, 2}));
+  EXPECT_EQ(LogitsAfter("logit_bias", {most, -most}, {.logit_bias = {{0, 100}, {1, -100}}}),
+            (std::vector<float>{most, -most}));
+}
+
+TEST(StagesTest, OccurrencesInTheAnswerCountThoseOfThePromptDoNot) {
+  const std::vector<TokenId> tokens = {0, 1, 2, 2, 3, 2};
+  const std::vector<float> logits = {1, 1, 1, 1};
+  EXPECT_EQ(LogitsAfter("occurrence_penalty", logits, {.presence_penalty = 0.5f}, {tokens, 3}),
+            (std::vector<float>{1, 1, 0.5f, 0.5f}));
+  EXPECT_EQ(LogitsAfter("occurrence_penalty", logits, {.frequency_penalty = 0.5f}, {tokens, 3}),
+            (std::vector<float>{1, 1, 0, 0.5f}));
+  EXPECT_EQ(LogitsAfter("occurrence_penalty", logits, {.presence_penalty = -2, .frequency_penalty = 1}, {tokens, 6}),
+            (std::vector<float>{2, 2, 0, 2}));
+  EXPECT_EQ(LogitsAfter("occurrence_penalty", logits, {.presence_penalty = 2, .frequency_penalty = 2}, {tokens, 0}),
+            logits);
+}
+
 // What a stage must not do, whatever comes before it: drop everything, invent, or say "sorted" of what is not.
 TEST(StagesTest, EveryStageKeepsItsPromises) {
-  const SamplingParams params = {
-      .temperature = 0.7f, .top_k = 5, .top_p = 0.8f, .min_p = 0.1f, .repetition_penalty = 1.3f, .masked = true};
+  const SamplingParams params = {.temperature = 0.7f,
+                                 .top_k = 5,
+                                 .top_p = 0.8f,
+                                 .min_p = 0.1f,
+                                 .repetition_penalty = 1.3f,
+                                 .logit_bias = {{2, 3.5f}, {0, -100}, {900, 1}},
+                                 .presence_penalty = 0.5f,
+                                 .frequency_penalty = -1,
+                                 .masked = true};
   const text::TokenMask mask = {.bits = {0b1010011}, .tokens = 4};
   for (const auto& stage : SamplingStages()) {
     for (uint64_t seed = 0; seed < 200; ++seed) {
@@ -112,7 +156,7 @@ TEST(StagesTest, EveryStageKeepsItsPromises) {
       for (uint64_t i = 0; i <= seed % 9; ++i) logits.push_back(std::round(2 * Philox(seed).Normal(i)));  // with ties
       SamplingState state = StateOf(logits, &params);
       const std::vector<TokenId> context = {0, 3};
-      state.context = context;
+      state.context = {context, 1};
       state.mask = &mask;
       if (seed % 2 == 0) state.Sort();
       stage->Apply(&state);

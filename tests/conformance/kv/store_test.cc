@@ -159,6 +159,45 @@ TEST_F(StoreTest, RefusesWhatTheColdTierCannotHold) {
 }
 
 // Memory that a closed sequence's blocks had is there for other things than blocks.
+// What a scheduler counts with is what Open decides by.
+TEST_F(StoreTest, OpensExactlyWhatIsChargedWithinTheRoom) {
+  const std::vector<SequenceNeeds> three(3, SequenceNeeds{60, 500});
+  for (const bool cold : {false, true}) {
+    for (const uint64_t budget : {kNoLimit, Smallest(three, cold), Smallest(three, cold) + 7777}) {
+      std::unique_ptr<Tier> tier;
+      if (cold) tier = MakeTier("memory", {.location = "", .capacity_bytes = 60 * kKiB}).value();
+      const auto store = Make(budget, std::move(tier));
+      const TierBytes room = store->Room();
+      const Philox rng(budget, cold ? 1 : 0);
+      TierBytes charged;
+      std::vector<std::pair<SeqId, TierBytes>> open;
+      int taken = 0, refused = 0;
+      for (uint64_t i = 0; i < 400; ++i) {
+        const auto dice = rng.Block(i);
+        if (!open.empty() && dice[0] % 3 == 0) {
+          const size_t which = dice[1] % open.size();
+          store->Close(open[which].first);
+          charged -= open[which].second;
+          open.erase(open.begin() + static_cast<std::ptrdiff_t>(which));
+          continue;
+        }
+        const SequenceNeeds needs = {static_cast<int>(1 + dice[1] % 150), dice[2] % 2000};
+        const TierBytes charge = store->Charge(needs);
+        EXPECT_EQ(store->CheckAlone(needs).ok(), charge.Within(room));
+        const Result<SeqId> seq = store->Open(needs);
+        ASSERT_EQ(seq.ok(), (charged + charge).Within(room))
+            << needs.max_tokens << " tokens, " << open.size() << " open";
+        ++(seq.ok() ? taken : refused);
+        if (!seq.ok()) continue;
+        charged += charge;
+        open.emplace_back(*seq, charge);
+      }
+      EXPECT_GT(taken, 50);
+      EXPECT_TRUE(refused > 50 || (budget == kNoLimit && !cold));
+    }
+  }
+}
+
 TEST_F(StoreTest, AClosedSequenceGivesItsBudgetBack) {
   for (const bool cold : {false, true}) {
     const SequenceNeeds many = {200, 0};
