@@ -30,6 +30,8 @@ struct ServeFlags {
   std::optional<int> context;
   int parallel = 8;
   int default_max_tokens = 2048;
+  std::string prefix_cache = "on";
+  bool share_prefixes = false;
   std::optional<uint64_t> body;
   double deadline_seconds = 0;  // 0: none
   double drain_seconds = 30;
@@ -72,10 +74,11 @@ Result<std::unique_ptr<server::App>> MakeApp(const ServeFlags& flags, const Sess
 }
 
 // For as many whole contexts as fit, up to --parallel: short requests are more at a time, and what does not fit waits.
-Result<std::unique_ptr<engine::Engine>> MakeServingEngine(const Session& session, int context, int parallel) {
+Result<std::unique_ptr<engine::Engine>> MakeServingEngine(const Session& session, int context, int parallel,
+                                                          PrefixSharing prefixes) {
   while (true) {
     const std::vector<int> sequences(static_cast<size_t>(parallel), context);
-    Result<std::unique_ptr<engine::Engine>> engine = MakeEngine(session, sequences);
+    Result<std::unique_ptr<engine::Engine>> engine = MakeEngine(session, sequences, Use::kAnswer, prefixes);
     const bool smaller = !engine.ok() && engine.status().code() == StatusCode::kResourceExhausted && parallel > 1;
     if (!smaller) {
       if (engine.ok()) {
@@ -122,7 +125,11 @@ Status Serve(ServeFlags flags) {
   NOSA_RETURN_IF_ERROR(session->NeedTokenizer());
   if (flags.context) NOSA_RETURN_IF_ERROR(CheckContext(*session, *flags.context));
   const int context = flags.context.value_or(static_cast<int>(session->model->config().max_position));
-  NOSA_ASSIGN_OR_RETURN(std::unique_ptr<engine::Engine> engine, MakeServingEngine(*session, context, flags.parallel));
+  const PrefixSharing prefixes = flags.prefix_cache == "off" ? PrefixSharing::kNone
+                                 : flags.share_prefixes      ? PrefixSharing::kAcrossTenants
+                                                             : PrefixSharing::kWithinTenant;
+  NOSA_ASSIGN_OR_RETURN(std::unique_ptr<engine::Engine> engine,
+                        MakeServingEngine(*session, context, flags.parallel, prefixes));
   const std::unique_ptr<engine::Service> service =
       engine::Service::Create(std::move(engine), {.scheduler = flags.scheduler});
   NOSA_ASSIGN_OR_RETURN(const std::unique_ptr<server::App> app, MakeApp(flags, *session, context, service.get()));
@@ -181,6 +188,9 @@ void AddServe(Command command) {
   command.Int("--context", &flags->context, 2, "most tokens of a prompt with its answer (default: the model's)");
   command.Int("--parallel", &flags->parallel, 1,
               "whole contexts that memory is laid out for; fewer where they do not fit", 4096);
+  command.Choice("--prefix-cache", &flags->prefix_cache, {"on", "off"},
+                 "whether beginnings of prompts stay cached for requests that begin alike (docs/prefix-reuse.md)");
+  command.Switch("--share-prefixes", &flags->share_prefixes, "between keys too, not only between a key's own requests");
   command.Int("--max-requests", &flags->scheduler.max_running, 1, "most requests that are read or answered at once");
   command.Int("--max-queue", &flags->scheduler.max_queued, 0, "most requests that wait; more get 503");
   command.Int("--max-connections", &flags->http.limits.connections, 1, "most open connections; more get 503", 100000);

@@ -36,9 +36,14 @@ kv::PinningProgress ShowPinning() {
 
 Result<std::unique_ptr<engine::Engine>> Create(const Session& session, uint64_t budget,
                                                const std::optional<DiskPlace>& disk,
-                                               const engine::DecodeOptions& decode = {}) {
+                                               const engine::DecodeOptions& decode = {},
+                                               PrefixSharing prefixes = PrefixSharing::kNone,
+                                               uint64_t prefix_bytes = 0) {
   engine::EngineOptions options = BaseEngineOptions(session);
   options.decode = decode;
+  options.prefix_cache = prefixes != PrefixSharing::kNone;
+  options.share_prefixes_across_tenants = prefixes == PrefixSharing::kAcrossTenants;
+  options.prefix_bytes = prefix_bytes;
   if (!session.flags.quiet && !session.flags.json) options.pinning = ShowPinning();
   options.host_budget_bytes = budget;
   if (disk) {
@@ -216,7 +221,8 @@ uint64_t FreeRamForKv(const Session& session, std::span<const int> sequences) {
   return available - std::min(available, others);
 }
 
-Result<std::unique_ptr<engine::Engine>> MakeEngine(const Session& session, std::span<const int> sequences, Use use) {
+Result<std::unique_ptr<engine::Engine>> MakeEngine(const Session& session, std::span<const int> sequences, Use use,
+                                                   PrefixSharing prefixes) {
   NOSA_ASSIGN_OR_RETURN(const KvNeeds in_ram, PredictKv(session, sequences, std::nullopt));
   TierInputs inputs = {.host_budget_bytes = session.flags.kv_host,
                        .disk = session.flags.kv_disk,
@@ -236,10 +242,15 @@ Result<std::unique_ptr<engine::Engine>> MakeEngine(const Session& session, std::
                                ExactSize(choice.host_budget_bytes), session.flags.kv_host ? "in --kv-host" : "free");
     }
   }
+  // Where nothing else bounds them, kept prefixes take no more than what the sequences leave of the free RAM.
+  uint64_t prefix_bytes = kv::kNoLimit;
+  if (choice.host_budget_bytes == kv::kNoLimit) {
+    prefix_bytes = inputs.free_ram_bytes - std::min(inputs.free_ram_bytes, in_ram.all_in_ram_bytes);
+  }
   engine::DecodeOptions decode;
   if (use == Use::kAnswer) decode = choice.disk ? HostPlans(session) : DecodeFor(session, sequences);
   NOSA_ASSIGN_OR_RETURN(std::unique_ptr<engine::Engine> engine,
-                        Create(session, choice.host_budget_bytes, choice.disk, decode));
+                        Create(session, choice.host_budget_bytes, choice.disk, decode, prefixes, prefix_bytes));
   NOSA_RETURN_IF_ERROR(engine->store().Prepare(NeedsOf(session, sequences)));
   if (choice.spills) {
     LogInfo("KV takes {} and RAM for it is {}: {}", FormatByteSize(in_ram.all_in_ram_bytes),

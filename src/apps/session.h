@@ -69,11 +69,15 @@ uint64_t FreeRamForKv(const Session& session, std::span<const int> sequences);
 // What an engine's sequences do: kAnswer decodes, perhaps in steps that a device plans.
 enum class Use : uint8_t { kAnswer, kPlannedAnswer, kRead };
 
+// Which requests share the beginnings of their prompts (docs/prefix-reuse.md).
+enum class PrefixSharing : uint8_t { kNone, kWithinTenant, kAcrossTenants };
+
 // An engine for sequences of at most `sequences[i]` tokens each, open at the same time; logs one line when KV goes to
 // disk because it does not fit, or when a device answers fewer at a time. kResourceExhausted says the smallest budget
 // in bytes, or what would fit a device.
 Result<std::unique_ptr<engine::Engine>> MakeEngine(const Session& session, std::span<const int> sequences,
-                                                   Use use = Use::kAnswer);
+                                                   Use use = Use::kAnswer,
+                                                   PrefixSharing prefixes = PrefixSharing::kNone);
 
 // "3.2 MiB (3355443 bytes)": for sizes that somebody may want to type.
 std::string ExactSize(uint64_t bytes);

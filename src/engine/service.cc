@@ -197,6 +197,7 @@ std::unique_ptr<Answer> ServiceImpl::Submit(ServiceRequest request, Refusal* ref
   Request& r = request.request;
   r.keep_open = r.record_selection = r.record_decode = r.fingerprint = false;
   r.reserve_tokens = 0;
+  r.tenant = request.tenant;
   r.logprobs = request.logprobs;
   r.prompt_logits = request.prompt_logprobs >= 0 ? static_cast<int>(r.prompt.size()) : 0;
   const Status wrong = engine_->Check(r);
@@ -383,6 +384,7 @@ AnswerEvent ServiceImpl::Translate(const Event& event) {
     case Event::Kind::kPromptProgress:
       told.kind = AnswerEvent::Kind::kProgress;
       told.prompt_done = event.prompt_done;
+      told.usage.cached_tokens = engine_->result(event.request).cached_tokens;
       told.prompt_tokens = event.prompt_tokens;
       break;
     case Event::Kind::kPromptLogits: {
@@ -454,6 +456,8 @@ void ServiceImpl::PublishEvent(uint64_t id, AnswerEvent event) {
     case AnswerEvent::Kind::kProgress:
       scheduler.PromptRead(id, event.prompt_done);
       live.prompt_done = event.prompt_done;
+      shared_->stats.cached_tokens += static_cast<uint64_t>(event.usage.cached_tokens - live.usage.cached_tokens);
+      live.usage.cached_tokens = event.usage.cached_tokens;
       break;
     case AnswerEvent::Kind::kToken:
       scheduler.Generated(id);

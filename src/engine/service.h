@@ -47,7 +47,7 @@ struct AnswerEvent {
   // kFinished with kError; with kCancelled where the service ended it: kDeadlineExceeded (its own deadline, or its
   // reader took nothing for too long), kUnavailable (the service closes).
   Status error = {};
-  Usage usage = {};  // kFinished
+  Usage usage = {};  // kFinished; cached_tokens also with kProgress
 };
 
 // One request's reader end. Any thread, one at a time. Destroying it cancels the request. May outlive the service,
