@@ -170,7 +170,7 @@ TEST(ServiceTest, AReaderThatTakesNothingIsGivenUp) {
 TEST(ServiceTest, DeadlinesEndWhatRunsAndWhatWaits) {
   const Served served = Serve(SmallRig(), {.scheduler = {.max_running = 1, .max_unread_events = 4}});
   ServiceRequest request = Ask(30, 500, 1);
-  request.deadline = milliseconds(400);
+  request.deadline = milliseconds(1500);
   const std::unique_ptr<Answer> runs = MustSubmit(*served.service, request);
   ASSERT_TRUE(Until(*runs, AnswerEvent::Kind::kToken));
   request.deadline = milliseconds(50);
