@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cmath>
+#include <thread>
 #include <vector>
 
 #include "tests/service/service_test_util.h"
@@ -38,13 +39,25 @@ inline void ExpectTogetherAsAlone(const std::vector<Request>& company) {
   auto cold = kv::MakeTier("disk", {.location = testing::TempDir(), .capacity_bytes = 2 * total});
   ASSERT_TRUE(cold.ok()) << cold.status().ToString();
   rig.engine.cold = std::move(cold).value();
-  const Served served = Serve(std::move(rig));
+  // Nobody reads until everybody that has room is held up by that: so all of it is held at once.
+  const Served served = Serve(std::move(rig), {.scheduler = {.max_unread_events = 4, .stalled_seconds = 36000}});
   std::vector<std::unique_ptr<Answer>> answers;
   for (const Request& request : company) answers.push_back(MustSubmit(*served.service, {.request = request}));
+  ServiceStats held;
+  do {
+    std::this_thread::sleep_for(milliseconds(10));
+    held = served.service->Stats();
+  } while (held.paused == 0 || held.paused < held.reading + held.answering);
+  EXPECT_GT(held.answering, static_cast<int>(company.size()) / 2);
+  std::vector<Heard> heard(company.size());
+  std::vector<std::thread> readers;
   for (size_t i = 0; i < answers.size(); ++i) {
-    const Heard heard = ReadAll(*answers[i]);
-    EXPECT_EQ(heard.ids, expected[i]) << "request " << i << " of " << company[i].prompt.size() << " tokens";
-    EXPECT_EQ(heard.last.reason, FinishReason::kLength) << heard.last.error.ToString();
+    readers.emplace_back([&, i] { heard[i] = ReadAll(*answers[i], std::chrono::hours(1)); });
+  }
+  for (std::thread& reader : readers) reader.join();
+  for (size_t i = 0; i < answers.size(); ++i) {
+    EXPECT_EQ(heard[i].ids, expected[i]) << "request " << i << " of " << company[i].prompt.size() << " tokens";
+    EXPECT_EQ(heard[i].last.reason, FinishReason::kLength) << heard[i].last.error.ToString();
   }
   const ServiceStats stats = served.service->Stats();
   EXPECT_EQ(stats.host_budget_bytes, total / 4);

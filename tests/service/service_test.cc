@@ -170,7 +170,7 @@ TEST(ServiceTest, AReaderThatTakesNothingIsGivenUp) {
 TEST(ServiceTest, DeadlinesEndWhatRunsAndWhatWaits) {
   const Served served = Serve(SmallRig(), {.scheduler = {.max_running = 1, .max_unread_events = 4}});
   ServiceRequest request = Ask(30, 500, 1);
-  request.deadline = milliseconds(400);
+  request.deadline = milliseconds(1500);
   const std::unique_ptr<Answer> runs = MustSubmit(*served.service, request);
   ASSERT_TRUE(Until(*runs, AnswerEvent::Kind::kToken));
   request.deadline = milliseconds(50);
@@ -296,6 +296,42 @@ TEST(ServiceTest, LogprobsOfAnAnswerAreThoseOfItsTextAsAPrompt) {
     EXPECT_GE(event.logprobs->top[0].logprob, event.logprobs->token.logprob);
     ++i;
   }
+}
+
+// What the scheduler builds on: a step reads one chunk of the prompt it is told, and gives everybody else a token.
+TEST(EngineStepTest, ReadsOneChunkAndAnswersEverybodyWhoIsNotPaused) {
+  const Rig rig = MakeRig(SmallRig());
+  Engine& engine = *rig.engine;
+  const auto step = [&](RequestId prompt) {
+    std::vector<Event> events;
+    EXPECT_TRUE(engine.Step(prompt, &events).ok());
+    std::vector<std::pair<RequestId, Event::Kind>> told;
+    for (const Event& event : events) told.emplace_back(event.request, event.kind);
+    return told;
+  };
+  using testing::ElementsAre;
+  using testing::IsEmpty;
+  using testing::Pair;
+  using enum Event::Kind;
+  const RequestId a = *engine.Submit(Ask(10, 100, 1).request), b = *engine.Submit(Ask(10, 100, 2).request);
+  const RequestId book = *engine.Submit(Ask(300, 5, 3).request);
+  EXPECT_THAT(step(b), ElementsAre(Pair(b, kPromptProgress), Pair(b, kToken)));
+  EXPECT_THAT(step(RequestId()), ElementsAre(Pair(b, kToken)));
+  EXPECT_THAT(step(a), ElementsAre(Pair(b, kToken), Pair(a, kPromptProgress), Pair(a, kToken)));
+  EXPECT_THAT(step(book), ElementsAre(Pair(a, kToken), Pair(b, kToken), Pair(book, kPromptProgress)));
+  engine.SetPaused(a, true);
+  EXPECT_THAT(step(book), ElementsAre(Pair(b, kToken), Pair(book, kPromptProgress)));
+  engine.SetPaused(b, true);
+  engine.SetPaused(book, true);
+  EXPECT_THAT(step(RequestId()), IsEmpty());
+  std::vector<Event> events;
+  EXPECT_TRUE(engine.Step(&events).ok());
+  EXPECT_TRUE(events.empty()) << "nor when nobody chooses";
+  EXPECT_TRUE(engine.HasWork());
+  engine.Cancel(b);
+  EXPECT_THAT(step(RequestId()), ElementsAre(Pair(b, kFinished)));
+  engine.SetPaused(a, false);
+  EXPECT_THAT(step(RequestId()), ElementsAre(Pair(a, kToken)));
 }
 
 // What needs the logits gets them where a device would else draw the likeliest tokens by itself.

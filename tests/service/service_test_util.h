@@ -62,10 +62,11 @@ struct Heard {
   bool ended = false;
 };
 
-inline Heard ReadAll(Answer& answer) {
+// `patience`: for each event.
+inline Heard ReadAll(Answer& answer, milliseconds patience = kLong) {
   Heard heard;
   while (!heard.ended) {
-    std::optional<AnswerEvent> event = answer.Next(kLong);
+    std::optional<AnswerEvent> event = answer.Next(patience);
     if (!event) break;
     heard.text += event->text;
     if (event->kind == AnswerEvent::Kind::kToken) heard.ids.push_back(event->token);
@@ -73,7 +74,7 @@ inline Heard ReadAll(Answer& answer) {
     if (heard.ended) heard.last = *event;
     heard.events.push_back(*std::move(event));
   }
-  EXPECT_TRUE(heard.ended) << "no end within a minute";
+  EXPECT_TRUE(heard.ended) << "nothing came any more";
   return heard;
 }
 
