@@ -58,6 +58,16 @@ void WriteService(MetricsText* text, const engine::ServiceStats& stats) {
     WriteOne(text, "nosa_kv_host_budget_bytes", "gauge", "Bytes of KV that the host tier may hold.",
              static_cast<double>(stats.host_budget_bytes));
   }
+  const kv::PrefixStats& prefix = kv.prefix;
+  WriteOne(text, "nosa_prefix_lookups_total", "counter", "Prompts looked up among cached beginnings.",
+           static_cast<double>(prefix.lookups));
+  WriteOne(text, "nosa_prefix_hits_total", "counter", "Of these, began with a cached one.",
+           static_cast<double>(prefix.hits));
+  WriteOne(text, "nosa_prefix_evicted_chunks_total", "counter", "Chunks of cached beginnings that made room.",
+           static_cast<double>(prefix.chunks_evicted));
+  WriteOne(text, "nosa_prefix_retained_bytes", "gauge",
+           "Bytes of cached beginnings that no request uses, summaries included; they make room when it is needed.",
+           static_cast<double>(prefix.retained_bytes + prefix.summary_bytes));
   WriteOne(text, "nosa_kv_lookups_total", "counter", "Sealed KV blocks that were asked for.",
            static_cast<double>(kv.lookups));
   WriteOne(text, "nosa_kv_hits_total", "counter", "Of these, found in the fastest tier.", static_cast<double>(kv.hits));

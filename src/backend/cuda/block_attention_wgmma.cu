@@ -287,10 +287,8 @@ struct Consumer {
   uint32_t q[std::max(1, kRegisterSteps<D>)][4] = {};
   float s[kTokens / 8][4] = {};
 
-  __device__ __forceinline__ void Release(int stage) {
-    __syncwarp();
-    if (threadIdx.x % kWarpSize == 0) Arrive(&shared.empty[stage]);
-  }
+  // Every lane arrives: racecheck does not follow one that arrives for its warp, and it costs next to nothing.
+  __device__ __forceinline__ void Release(int stage) { Arrive(&shared.empty[stage]); }
 
   // The stage of the next tile that one of the rows reads, or kEnd, looked for among the next `most` of the ring, or
   // kFurtherOn. The lanes of the warp come back together, as products need them.
@@ -481,7 +479,7 @@ __global__ void NOSA_BOUNDS AttendTiles(const __grid_constant__ AttentionPlan pl
   if (threadIdx.x == 0) {
     for (int i = 0; i < kStages; ++i) {
       InitBarrier(&shared.full[i], kGroupThreads);
-      InitBarrier(&shared.empty[i], kConsumers * kGroupThreads / kWarpSize);
+      InitBarrier(&shared.empty[i], kConsumers * kGroupThreads);
     }
     shared.lowest = INT32_MAX;
     shared.highest = -1;
