@@ -159,10 +159,12 @@ io::OrderedJson RowJson(const std::string& mode, const ConversationRow& row) {
   return {{"kv", mode},
           {"offered", row.offered},
           {"answering", row.answering},
-          {"waiting", row.waiting},
+          {"begun", row.begun},
           {"refused", row.refused},
           {"failed", row.failed},
+          {"all_read", row.all_read},
           {"read_seconds", row.read_seconds},
+          {"held_seconds", row.held_seconds},
           {"output_tokens_per_s", row.output_tokens_per_s},
           {"inter_token_ms", MillisecondsJson(row.gap_ms)},
           {"server", ServerJson(row.server)},
@@ -209,7 +211,7 @@ std::vector<std::string> Cells(const std::string& mode, const ConversationRow& r
   return {mode,
           fmt::format("{}", row.offered),
           fmt::format("{}", row.answering),
-          fmt::format("{}", row.waiting),
+          fmt::format("{}", row.server.running_peak),
           fmt::format("{}", row.refused + row.failed),
           fmt::format("{:.1f}", row.read_seconds),
           fmt::format("{:.1f}", row.output_tokens_per_s),
@@ -293,8 +295,8 @@ void ServeBench::Describe() {
   if (flags_.conversation_tokens > 0) {
     json_["conversation_tokens"] = flags_.conversation_tokens;
     json_["hold_seconds"] = flags_.hold_seconds;
-    table_ = Table({"KV", "offered", "answering", "waiting", "failed", "all read s", "tok/s", "gap ms p50 / p95 / p99",
-                    "KV in RAM", "KV on disk", "RSS"});
+    table_ = Table({"KV", "offered", "answering", "admitted", "failed", "read after s", "tok/s",
+                    "gap ms p50 / p95 / p99", "KV in RAM", "KV on disk", "RSS"});
   } else {
     json_["prompt_tokens"] = {flags_.shape.shortest, flags_.shape.longest};
     json_["shared_prefix"] = flags_.shape.shared_tokens;

@@ -71,4 +71,21 @@ Percentiles PercentilesOf(std::vector<double> values) {
   return {Percentile(values, 0.5), Percentile(values, 0.95), Percentile(values, 0.99)};
 }
 
+int MostAtOnce(std::span<const std::pair<double, double>> intervals) {
+  std::vector<double> begins, ends;
+  for (const auto& [begin, end] : intervals) {
+    begins.push_back(begin);
+    ends.push_back(end);
+  }
+  std::sort(begins.begin(), begins.end());
+  std::sort(ends.begin(), ends.end());
+  size_t most = 0;
+  // At the moment of each beginning: those that have begun, less those that ended before it.
+  for (size_t begun = 0, ended = 0; begun < begins.size(); ++begun) {
+    while (ended < ends.size() && ends[ended] < begins[begun]) ++ended;
+    most = std::max(most, begun + 1 - ended);
+  }
+  return static_cast<int>(most);
+}
+
 }  // namespace nosa::apps

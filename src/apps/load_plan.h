@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "base/ids.h"
@@ -40,5 +41,8 @@ struct Percentiles {
   double p50 = 0, p95 = 0, p99 = 0;
 };
 Percentiles PercentilesOf(std::vector<double> values);
+
+// The most intervals [first, last] that have a moment in common.
+int MostAtOnce(std::span<const std::pair<double, double>> intervals);
 
 }  // namespace nosa::apps

@@ -25,6 +25,17 @@ TEST(PercentileTest, OfFewAndMany) {
   EXPECT_DOUBLE_EQ(found.p99, 99);
 }
 
+TEST(MostAtOnceTest, Intervals) {
+  using Interval = std::pair<double, double>;
+  EXPECT_EQ(MostAtOnce({}), 0);
+  const Interval apart[] = {{0, 1}, {2, 3}, {4, 5}};
+  EXPECT_EQ(MostAtOnce(apart), 1);
+  const Interval touching[] = {{1, 2}, {0, 1}};
+  EXPECT_EQ(MostAtOnce(touching), 2);
+  const Interval nested[] = {{0, 10}, {1, 2}, {3, 8}, {4, 5}, {6, 7}, {9, 9}};
+  EXPECT_EQ(MostAtOnce(nested), 3);
+}
+
 TEST(LoadPlanTest, PoissonArrivals) {
   const LoadShape shape;
   const double rate = 20, seconds = 1000;

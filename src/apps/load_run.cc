@@ -232,11 +232,12 @@ class ConversationRun {
   Status Begin();
   Status WaitUntilRead(const ServerWatcher& watcher);
   void Join();
-  Result<ConversationRow> Judge(const ServerWatcher& watcher);
+  ConversationRow Judge(const ServerWatcher& watcher);
 
   const ConversationOptions& options_;
   const SteadyClock clock_;
   double begin_ = 0, held_from_ = 0, held_to_ = 0;
+  bool all_read_ = false;
   std::vector<std::atomic<size_t>> pieces_;  // that each client has
   std::vector<LoadAnswer> answers_;          // by client, when its thread has ended
   std::atomic<int> ended_ = 0;
@@ -259,17 +260,18 @@ Status ConversationRun::Begin() {
   return Status::Ok();
 }
 
-// Until the server has taken all, and reads none of them.
+// Until the server has taken all and reads none of them, or one has ended.
 Status ConversationRun::WaitUntilRead(const ServerWatcher& watcher) {
-  // Its numbers are up to a tenth of a second old, and between two prompts it may seem to read none.
-  constexpr int kQuietLooks = 10;
-  for (int quiet = 0; quiet < kQuietLooks; std::this_thread::sleep_for(kLook)) {
+  // Its numbers are up to a tenth of a second old.
+  constexpr int kQuietLooks = 6;
+  for (int quiet = 0; ended_ == 0; std::this_thread::sleep_for(kLook)) {
     if (Interrupted()) return Cancelled("interrupted");
-    if (ended_ > 0) return Status::Ok();
     const std::optional<ServerSample> now = watcher.Last();
     const bool read =
         now && now->reading == 0 && now->answering > 0 && now->answering + now->queued >= options_.offered;
     quiet = read ? quiet + 1 : 0;
+    all_read_ = quiet == kQuietLooks;
+    if (all_read_) break;
   }
   return Status::Ok();
 }
@@ -280,30 +282,30 @@ void ConversationRun::Join() {
   threads_.clear();
 }
 
-Result<ConversationRow> ConversationRun::Judge(const ServerWatcher& watcher) {
+ConversationRow ConversationRun::Judge(const ServerWatcher& watcher) {
   ConversationRow row;
   row.offered = options_.offered;
+  row.all_read = all_read_;
   row.read_seconds = held_from_ - begin_;
+  row.held_seconds = held_to_ - held_from_;
   double pieces = 0;
   std::vector<double> gaps;
-  for (const LoadAnswer& answer : answers_) {
-    const auto within = std::count_if(answer.pieces.begin(), answer.pieces.end(),
-                                      [&](double at) { return at >= held_from_ && at <= held_to_; });
-    if (answer.end == LoadAnswer::End::kCompleted)
-      return FailedPrecondition(
-          "an answer of {} tokens ended before all were read: expected longer ones (--max-tokens)",
-          answer.generated_tokens);
-    if (answer.end == LoadAnswer::End::kStopped) ++(within > 0 ? row.answering : row.waiting);
+  std::vector<std::pair<double, double>> answering;
+  for (LoadAnswer& answer : answers_) {
+    CheckLength(&answer, options_.target);
+    if (!answer.pieces.empty()) answering.emplace_back(answer.pieces.front(), answer.pieces.back());
     row.refused += answer.end == LoadAnswer::End::kRefused;
     row.failed += answer.end == LoadAnswer::End::kFailed;
     if (!answer.error.ok() && answer.end != LoadAnswer::End::kStopped) AddError(&row.errors, answer.error);
-    pieces += static_cast<double>(within);
+    pieces += static_cast<double>(std::count_if(answer.pieces.begin(), answer.pieces.end(),
+                                                [&](double at) { return at >= held_from_ && at <= held_to_; }));
     AddGaps(answer.pieces, held_from_, held_to_, &gaps);
   }
-  row.output_tokens_per_s = held_to_ > held_from_ ? pieces / (held_to_ - held_from_) : 0;
+  row.begun = static_cast<int>(answering.size());
+  row.answering = MostAtOnce(answering);
+  if (row.held_seconds > 0) row.output_tokens_per_s = pieces / row.held_seconds;
   row.gap_ms = PercentilesOf(std::move(gaps));
-  const std::optional<ServerWatch> watch = watcher.Between(begin_, clock_.Now());
-  if (watch) row.server = *watch;
+  if (const std::optional<ServerWatch> watch = watcher.Between(begin_, held_to_)) row.server = *watch;
   return row;
 }
 

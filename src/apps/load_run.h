@@ -62,18 +62,21 @@ struct ConversationOptions {
 
 struct ConversationRow {
   int offered = 0;
-  int answering = 0;  // open at once, each of which got text while they were held
-  int waiting = 0;    // of the others, that the server kept in its queue
+  int answering = 0;  // the most that were between their first and their last piece of text at one moment
+  int begun = 0;      // that got any text
   int refused = 0, failed = 0;
-  double read_seconds = 0;  // until the last prompt that was admitted had been read
-  double output_tokens_per_s = 0;
+  bool all_read = false;           // nobody's prompt was being read any more when the hold began
+  double read_seconds = 0;         // until then
+  double held_seconds = 0;         // less than was asked for when an answer came to its end
+  double output_tokens_per_s = 0;  // meanwhile, as gap_ms
   Percentiles gap_ms;
-  ServerWatch server;
+  ServerWatch server;  // of the whole run
   std::vector<std::string> errors;
 };
 
-// Begins all conversations at once, waits until none is being read any more, watches those that answer for a while, and
-// leaves. kFailedPrecondition when one ended before that: answers have to be longer. Needs nosa's metrics.
+// Begins all conversations at once, waits until the prompts of those that the server admits have been read, watches
+// those that answer for a while, and leaves; also when the first answer is whole, as another begins in its place.
+// kUnimplemented for a server without nosa's metrics.
 Result<ConversationRow> RunConversations(const ConversationOptions& options);
 
 // The first model that the server at `url` lists. As RunLoad.
