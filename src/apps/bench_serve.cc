@@ -330,6 +330,7 @@ Status ServeBench::Run() {
     flags_.parallel = flags_.offered;
   }
   if (flags_.url) {
+    if (flags_.common.quiet) SetLogLevel(LogLevel::kWarn);
     flags_.shape.vocabulary = flags_.vocabulary;
     Served served;
     served.url = *flags_.url;
@@ -342,7 +343,11 @@ Status ServeBench::Run() {
     return Say();
   }
   NOSA_ASSIGN_OR_RETURN(const std::unique_ptr<Session> session, OpenSession(flags_.common));
-  flags_.shape.vocabulary = static_cast<int>(session->model->config().vocab_size);
+  const schema::ModelConfig& config = session->model->config();
+  if (Context(flags_) > config.max_position)
+    return InvalidArgument("the longest prompt takes {} tokens with its answer, the model reads at most {}",
+                           Context(flags_), config.max_position);
+  flags_.shape.vocabulary = static_cast<int>(config.vocab_size);
   json_ = BenchHeader(*session, "serve");
   Describe();
   for (const std::string& mode : flags_.kv) {

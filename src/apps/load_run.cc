@@ -25,6 +25,8 @@ using std::chrono::milliseconds;
 // A request may wait in the server's queue for as long as the test lasts.
 constexpr std::chrono::hours kPatience(24);
 constexpr milliseconds kLook(50);  // between two looks at Ctrl-C
+// A client of the closed loop that was sent away asks again after this: a full server is not to be asked in a circle.
+constexpr milliseconds kRetry(100);
 constexpr size_t kMostErrors = 5;
 
 void AddError(std::vector<std::string>* errors, const Status& error) {
@@ -111,10 +113,14 @@ void LoadRun::Ask(LoadClient* client) {
                                           .max_tokens = options_.target.max_tokens},
                                          nullptr);
     CheckLength(&answer, options_.target);
-    const std::lock_guard lock(mutex_);
-    Record(*request, std::move(answer));
-    --busy_;
-    changed_.notify_all();
+    const bool sent_away = answer.end == LoadAnswer::End::kRefused || answer.end == LoadAnswer::End::kFailed;
+    {
+      const std::lock_guard lock(mutex_);
+      Record(*request, std::move(answer));
+      --busy_;
+      changed_.notify_all();
+    }
+    if (sent_away && options_.rate <= 0) std::this_thread::sleep_for(kRetry);
   }
 }
 

@@ -3,7 +3,7 @@ import json
 import re
 import subprocess
 
-from program import MODEL, PROGRAM, SANITIZED, ProgramTest, main
+from program import MODEL, PROGRAM, SANITIZED, ProgramTest, main, run
 
 SHORT = ("--prompt-tokens", "16:64", "--max-tokens", 8, "--warm-up", 0.2, "--duration", 4 if SANITIZED else 1.5)
 
@@ -50,28 +50,44 @@ class LoadTest(ProgramTest):
 
     def test_conversations(self):
         out = self.bench("--model", MODEL, "--conversations", "1K", "--offered", 8, "--max-tokens", 512, "--hold", 0.5,
-                         "--kv-host", "11MiB", "--kv-disk", self.tmp)
+                         "--kv-host", "13MiB", "--kv-disk", self.tmp)
         offload, ram = out["rows"]
         for row in offload, ram:
             self.assertEqual([row["offered"], row["failed"], row["refused"], row["errors"]], [8, 0, 0, []], row)
-            self.assertEqual(row["answering"], row["server"]["answering_peak"], row)
         self.assertEqual(offload["answering"], 8)
-        self.assertEqual(ram["answering"], 2)
+        self.assertEqual([ram["answering"], ram["server"]["running_peak"]], [2, 2])
+
+    def serve(self, *args):
+        """The URL of a server that ends with the case."""
+        server = subprocess.Popen([PROGRAM, "serve", "--model", MODEL, "--port", "0", "--quiet", *map(str, args)],
+                                  stdout=subprocess.PIPE, encoding="utf-8")
+        self.addCleanup(server.stdout.close)
+        self.addCleanup(server.wait)
+        self.addCleanup(server.terminate)
+        return re.fullmatch(r"ready (.*)\n", server.stdout.readline()).group(1)
 
     def test_a_server_that_runs_already(self):
-        server = subprocess.Popen([PROGRAM, "serve", "--model", MODEL, "--port", "0", "--quiet"], stdout=subprocess.PIPE,
-                                  encoding="utf-8")
-        try:
-            url = re.fullmatch(r"ready (.*)\n", server.stdout.readline()).group(1)
-            out = self.bench("--url", url, "--concurrency", 2, *SHORT)
-            self.assertEqual((out["url"], out["model"], len(out["rows"])), (url, "nosa-21m", 1))
-            row = out["rows"][0]
-            row["server"]["kv_host_budget_bytes"] = row["server"]["kv_host_budget_bytes"] or 1 << 60
-            self.check_row(row)
-        finally:
-            server.terminate()
-            server.wait()
-            server.stdout.close()
+        url = self.serve("--kv-host", "64MiB", "--context", 1024)
+        out = self.bench("--url", url, "--concurrency", 2, *SHORT)
+        self.assertEqual((out["url"], out["model"], len(out["rows"])), (url, "nosa-21m", 1))
+        self.check_row(out["rows"][0])
+
+    def test_refused_is_not_failed(self):
+        url = self.serve("--max-requests", 1, "--max-queue", 0)
+        row = self.bench("--url", url, "--concurrency", 4, *SHORT)["rows"][0]
+        self.assertGreater(row["completed"], 0)
+        self.assertGreater(row["refused"], 0)
+        self.assertEqual([row["failed"], row["offered"]], [0, row["completed"] + row["refused"] + row["unfinished"]])
+        self.assertRegex(row["errors"][0], "refused with status 503")
+
+    def test_what_the_server_does_not_take_fails(self):
+        url = self.serve("--context", 128)
+        done = run("bench", "serve", "--url", url, "--concurrency", 1, "--prompt-tokens", 256, "--warm-up", 0, "--duration", 0.5,
+                   "--quiet", "--json")
+        self.assertEqual(done.returncode, 1, done.stderr)
+        self.assertRegex(done.stderr, r"^nosa bench serve: \d+ requests failed, the first with: expected status 200, found 400")
+        row = json.loads(done.stdout)["rows"][0]
+        self.assertEqual([row["completed"], row["refused"], row["failed"]], [0, 0, row["offered"]])
 
     def test_refuses(self):
         self.fail_with(2, "expected one of --model and --url, found none", "bench", "serve")
@@ -81,6 +97,8 @@ class LoadTest(ProgramTest):
         self.fail_with(2, "HIGH at least LOW, found \"9:8\"", "bench", "serve", "--model", MODEL, "--prompt-tokens", "9:8")
         self.fail_with(2, "as 16384 or 16K, found \"16M\"", "bench", "serve", "--model", MODEL, "--conversations", "16M")
         self.fail_with(2, "more tokens than the 64 of --max-tokens, found 64", "bench", "serve", "--model", MODEL, "--conversations", 64)
+        self.fail_with(1, "takes 32832 tokens with its answer, the model reads at most 32768", "bench", "serve", "--model", MODEL,
+                       "--prompt-tokens", "32K", "--quiet")
         self.fail_with(1, "connection failed", "bench", "serve", "--url", "http://127.0.0.1:1")
         self.fail_with(1, "expected http://HOST:PORT, found \"there\"", "bench", "serve", "--url", "there")
         self.fail_with(1, r"--kv ram: 1088 tokens take .*, found 1.0 MiB", "bench", "serve", "--model", MODEL, "--kv", "ram",
