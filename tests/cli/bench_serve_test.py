@@ -1,6 +1,7 @@
 """`nosa bench serve`: bench_serve_test.py PROGRAM MODEL SANITIZERS."""
 import json
 import re
+import signal
 import subprocess
 
 from program import MODEL, PROGRAM, SANITIZED, ProgramTest, main, run
@@ -88,6 +89,17 @@ class LoadTest(ProgramTest):
         self.assertRegex(done.stderr, r"^nosa bench serve: \d+ requests failed, the first with: expected status 200, found 400")
         row = json.loads(done.stdout)["rows"][0]
         self.assertEqual([row["completed"], row["refused"], row["failed"]], [0, 0, row["offered"]])
+
+    def test_interrupted(self):
+        bench = subprocess.Popen([PROGRAM, "bench", "serve", "--model", MODEL, "--kv", "ram", "--concurrency", "2", "--duration", "600"],
+                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8")
+        line = ""
+        while "2 clients" not in line:
+            line = bench.stderr.readline()
+            self.assertNotEqual(line, "", "it ended by itself")
+        bench.send_signal(signal.SIGINT)
+        out, err = bench.communicate(timeout=120 if SANITIZED else 30)
+        self.assertEqual((bench.returncode, out, err), (1, "", "nosa bench serve: interrupted\n"))
 
     def test_refuses(self):
         self.fail_with(2, "expected one of --model and --url, found none", "bench", "serve")
