@@ -64,6 +64,7 @@ uint64_t WeightBytesPerStep(const model::Model& model) {
 void AddBench(Command command) {
   AddBenchDecode(command.Sub("decode", "milliseconds a token over context length, with KV in RAM or offloaded"));
   AddBenchPrefill(command.Sub("prefill", "tokens a second over prompt length, sparse and dense"));
+  AddBenchServe(command.Sub("serve", "the server under load over HTTP, with KV offloaded and with all of it in RAM"));
   AddBenchOps(command.Sub("ops", "the operations alone, against what this machine's memory and oneDNN give"));
   AddBenchTransfer(
       command.Sub("transfer", "what a GPU, its host and the way between them give, with what KV is moved by"));

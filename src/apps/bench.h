@@ -36,6 +36,7 @@ uint64_t WeightBytesPerStep(const model::Model& model);
 
 void AddBenchDecode(Command command);
 void AddBenchPrefill(Command command);
+void AddBenchServe(Command command);
 void AddBenchOps(Command command);
 void AddBenchTransfer(Command command);
 

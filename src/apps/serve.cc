@@ -1,8 +1,5 @@
 // nosa serve: OpenAI's API over HTTP.
-#include <sys/stat.h>
-
 #include <chrono>
-#include <filesystem>
 #include <memory>
 #include <thread>
 #include <tuple>
@@ -11,10 +8,8 @@
 #include "apps/command.h"
 #include "apps/interrupt.h"
 #include "apps/report.h"
-#include "apps/session.h"
+#include "apps/serving.h"
 #include "base/log.h"
-#include "engine/service.h"
-#include "server/http_server.h"
 
 namespace nosa::apps {
 namespace {
@@ -23,13 +18,8 @@ using std::chrono::milliseconds;
 
 struct ServeFlags {
   CommonFlags common;
-  server::HttpServerOptions http;
-  engine::SchedulerOptions scheduler;
-  std::optional<std::string> api_key_file, tls_certificate, tls_key, chat_template;
-  std::vector<std::string> names;
-  std::optional<int> context;
-  int parallel = 8;
-  int default_max_tokens = 2048;
+  ServingOptions serving;
+  std::optional<std::string> api_key_file, tls_certificate, tls_key;
   std::string prefix_cache = "on";
   bool share_prefixes = false;
   std::optional<uint64_t> body;
@@ -38,57 +28,8 @@ struct ServeFlags {
   double idle_seconds = 60, head_seconds = 10, body_seconds = 120, write_seconds = 30;
 };
 
-// The last part of the model's path: how it is named when nobody says otherwise.
-std::string NameOf(const std::string& model) {
-  std::error_code ignored;
-  const std::filesystem::path path = std::filesystem::weakly_canonical(model, ignored);
-  const std::string name = path.filename().string();
-  return name.empty() ? model : name;
-}
-
-int64_t ModifiedAt(const std::string& path) {
-  struct stat info = {};
-  return stat(path.c_str(), &info) == 0 ? static_cast<int64_t>(info.st_mtime) : 0;
-}
-
 milliseconds Milliseconds(double seconds) {
   return std::chrono::ceil<milliseconds>(std::chrono::duration<double>(seconds));
-}
-
-Result<std::unique_ptr<server::App>> MakeApp(const ServeFlags& flags, const Session& session, int context,
-                                             engine::Service* service) {
-  std::optional<std::filesystem::path> file;
-  if (flags.chat_template) file = *flags.chat_template;
-  NOSA_ASSIGN_OR_RETURN(server::ChatFormat chat, server::ChatFormat::Load(flags.common.model, file));
-  auto app = std::make_unique<server::App>(service, session.tokenizer, std::move(chat));
-  app->model_names = flags.names.empty() ? std::vector{NameOf(flags.common.model)} : flags.names;
-  const schema::ModelConfig& config = session.model->config();
-  app->bos_token = session.tokenizer->TokenBytes(config.bos_token);
-  if (!config.eos_tokens.empty()) app->eos_token = session.tokenizer->TokenBytes(config.eos_tokens.front());
-  app->created = ModifiedAt(flags.common.model);
-  app->context = context;
-  app->default_max_tokens = flags.default_max_tokens;
-  if (flags.deadline_seconds > 0) app->deadline = Milliseconds(flags.deadline_seconds);
-  app->needs_key = flags.http.keys.has_value();
-  return app;
-}
-
-// For as many whole contexts as fit, up to --parallel: short requests are more at a time, and what does not fit waits.
-Result<std::unique_ptr<engine::Engine>> MakeServingEngine(const Session& session, int context, int parallel,
-                                                          PrefixSharing prefixes) {
-  while (true) {
-    const std::vector<int> sequences(static_cast<size_t>(parallel), context);
-    Result<std::unique_ptr<engine::Engine>> engine = MakeEngine(session, sequences, Use::kAnswer, prefixes);
-    const bool smaller = !engine.ok() && engine.status().code() == StatusCode::kResourceExhausted && parallel > 1;
-    if (!smaller) {
-      if (engine.ok()) {
-        LogInfo("{} tokens of context, room for {} of them at once or more shorter ones: {}", context, parallel,
-                (*engine)->store().DescribeTiers());
-      }
-      return engine;
-    }
-    parallel /= 2;
-  }
 }
 
 // One line for programs: what listens where. With --json as an object.
@@ -109,41 +50,34 @@ Status PrintReady(const ServeFlags& flags, const server::HttpServer& http, const
 
 Status Serve(ServeFlags flags) {
   InstallTerminateHandler();
+  server::HttpServerOptions& http = flags.serving.http;
   if (flags.api_key_file) {
-    NOSA_ASSIGN_OR_RETURN(flags.http.keys, server::ApiKeys::FromFile(*flags.api_key_file));
-    flags.scheduler.tenants = flags.http.keys->limits();
+    NOSA_ASSIGN_OR_RETURN(http.keys, server::ApiKeys::FromFile(*flags.api_key_file));
+    flags.serving.scheduler.tenants = http.keys->limits();
   }
-  flags.http.tls_certificate = flags.tls_certificate.value_or("");
-  flags.http.tls_key = flags.tls_key.value_or("");
-  if (flags.body) flags.http.limits.body_bytes = *flags.body;
-  flags.http.limits.idle = Milliseconds(flags.idle_seconds);
-  flags.http.limits.head = Milliseconds(flags.head_seconds);
-  flags.http.limits.body = Milliseconds(flags.body_seconds);
-  flags.http.limits.write = Milliseconds(flags.write_seconds);
-  flags.http.access_log = !flags.common.quiet;
+  http.tls_certificate = flags.tls_certificate.value_or("");
+  http.tls_key = flags.tls_key.value_or("");
+  if (flags.body) http.limits.body_bytes = *flags.body;
+  http.limits.idle = Milliseconds(flags.idle_seconds);
+  http.limits.head = Milliseconds(flags.head_seconds);
+  http.limits.body = Milliseconds(flags.body_seconds);
+  http.limits.write = Milliseconds(flags.write_seconds);
+  http.access_log = !flags.common.quiet;
+  if (flags.deadline_seconds > 0) flags.serving.deadline = Milliseconds(flags.deadline_seconds);
+  flags.serving.prefixes = flags.prefix_cache == "off" ? PrefixSharing::kNone
+                           : flags.share_prefixes      ? PrefixSharing::kAcrossTenants
+                                                       : PrefixSharing::kWithinTenant;
   NOSA_ASSIGN_OR_RETURN(const std::unique_ptr<Session> session, OpenSession(flags.common));
-  NOSA_RETURN_IF_ERROR(session->NeedTokenizer());
-  if (flags.context) NOSA_RETURN_IF_ERROR(CheckContext(*session, *flags.context));
-  const int context = flags.context.value_or(static_cast<int>(session->model->config().max_position));
-  const PrefixSharing prefixes = flags.prefix_cache == "off" ? PrefixSharing::kNone
-                                 : flags.share_prefixes      ? PrefixSharing::kAcrossTenants
-                                                             : PrefixSharing::kWithinTenant;
-  NOSA_ASSIGN_OR_RETURN(std::unique_ptr<engine::Engine> engine,
-                        MakeServingEngine(*session, context, flags.parallel, prefixes));
-  const std::unique_ptr<engine::Service> service =
-      engine::Service::Create(std::move(engine), {.scheduler = flags.scheduler});
-  NOSA_ASSIGN_OR_RETURN(const std::unique_ptr<server::App> app, MakeApp(flags, *session, context, service.get()));
-  NOSA_ASSIGN_OR_RETURN(const std::unique_ptr<server::HttpServer> http,
-                        server::HttpServer::Create(app.get(), flags.http));
-  http->Start();
-  NOSA_RETURN_IF_ERROR(PrintReady(flags, *http, *app));
-  while (!Interrupted() && http->Running()) std::this_thread::sleep_for(milliseconds(20));
-  if (!Interrupted()) return IoError("{} accepts no more connections", http->Url());
+  NOSA_ASSIGN_OR_RETURN(const Serving serving, MakeServing(*session, flags.serving));
+  serving.http->Start();
+  NOSA_RETURN_IF_ERROR(PrintReady(flags, *serving.http, *serving.app));
+  while (!Interrupted() && serving.http->Running()) std::this_thread::sleep_for(milliseconds(20));
+  if (!Interrupted()) return IoError("{} accepts no more connections", serving.http->Url());
   // Balancers see that it is not ready while what was begun is finished.
   LogInfo("draining: no more requests are taken, running ones have {} s", flags.drain_seconds);
-  app->ready = false;
-  service->Drain(Milliseconds(flags.drain_seconds));
-  http->Stop();
+  serving.app->ready = false;
+  serving.service->Drain(Milliseconds(flags.drain_seconds));
+  serving.http->Stop();
   LogInfo("drained");
   return Status::Ok();
 }
@@ -160,10 +94,10 @@ Status Check(const ServeFlags& flags) {
     if (!(seconds >= least && seconds < 1e8))
       return InvalidArgument("{}: expected seconds from {} on, found {}", name, least, seconds);
   }
-  for (const std::string& name : flags.names) {
+  for (const std::string& name : flags.serving.names) {
     if (name.empty()) return InvalidArgument("--served-model-name: expected a name, found \"\"");
   }
-  const server::HttpLimits& limits = flags.http.limits;
+  const server::HttpLimits& limits = flags.serving.http.limits;
   if (limits.connections <= limits.reserved_connections)
     return InvalidArgument(
         "--max-connections: expected more than the {} that are kept for other things than answers, found {}",
@@ -175,27 +109,31 @@ Status Check(const ServeFlags& flags) {
 
 void AddServe(Command command) {
   auto flags = std::make_shared<ServeFlags>();
-  command.Text("--host", &flags->http.host,
+  command.Text("--host", &flags->serving.http.host,
                "address to listen on; other than this machine's own only with --api-key-file", "ADDRESS");
-  command.Int("--port", &flags->http.port, 0, "port to listen on; 0: a free one, which the ready line tells", 65535);
+  command.Int("--port", &flags->serving.http.port, 0, "port to listen on; 0: a free one, which the ready line tells",
+              65535);
   command.Text("--api-key-file", &flags->api_key_file,
                "keys that may ask, one a line, with a name and limits (docs/server.md)", "FILE");
   command.Text("--tls-cert", &flags->tls_certificate, "certificate and its chain, PEM", "FILE");
   command.Text("--tls-key", &flags->tls_key, "its private key, PEM", "FILE");
-  command.Text("--chat-template", &flags->chat_template, "chat template in place of the model's own", "FILE");
-  command.Texts("--served-model-name", &flags->names,
+  command.Text("--chat-template", &flags->serving.chat_template, "chat template in place of the model's own", "FILE");
+  command.Texts("--served-model-name", &flags->serving.names,
                 "name of the model in the API; may be given several times (default: its directory's)");
-  command.Int("--context", &flags->context, 2, "most tokens of a prompt with its answer (default: the model's)");
-  command.Int("--parallel", &flags->parallel, 1,
+  command.Int("--context", &flags->serving.context, 2,
+              "most tokens of a prompt with its answer (default: the model's)");
+  command.Int("--parallel", &flags->serving.parallel, 1,
               "whole contexts that memory is laid out for; fewer where they do not fit", 4096);
   command.Choice("--prefix-cache", &flags->prefix_cache, {"on", "off"},
                  "whether beginnings of prompts stay cached for requests that begin alike (docs/prefix-reuse.md)");
   command.Switch("--share-prefixes", &flags->share_prefixes, "between keys too, not only between a key's own requests");
-  command.Int("--max-requests", &flags->scheduler.max_running, 1, "most requests that are read or answered at once");
-  command.Int("--max-queue", &flags->scheduler.max_queued, 0, "most requests that wait; more get 503");
-  command.Int("--max-connections", &flags->http.limits.connections, 1, "most open connections; more get 503", 100000);
+  command.Int("--max-requests", &flags->serving.scheduler.max_running, 1,
+              "most requests that are read or answered at once");
+  command.Int("--max-queue", &flags->serving.scheduler.max_queued, 0, "most requests that wait; more get 503");
+  command.Int("--max-connections", &flags->serving.http.limits.connections, 1, "most open connections; more get 503",
+              100000);
   command.Size("--max-body", &flags->body, "most bytes of a request's body (default: 16MiB)");
-  command.Int("--default-max-tokens", &flags->default_max_tokens, 1,
+  command.Int("--default-max-tokens", &flags->serving.default_max_tokens, 1,
               "most tokens of a chat's answer that names no bound");
   command.Number("--deadline", &flags->deadline_seconds, "seconds after which a request ends unfinished; 0: never");
   command.Number("--drain", &flags->drain_seconds, "seconds that running requests have after SIGTERM or Ctrl-C");

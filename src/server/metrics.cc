@@ -1,11 +1,27 @@
 #include "server/metrics.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <charconv>
+
+#include "io/file.h"
 
 namespace nosa::server {
 namespace {
+
+// Of this process; 0 where the system does not say.
+uint64_t ResidentBytes() {
+  // Two numbers of pages: all, and those in memory.
+  const Result<std::string> text = io::ReadTextFile("/proc/self/statm");
+  if (!text.ok()) return 0;
+  const size_t blank = text->find(' ');
+  uint64_t pages = 0;
+  if (blank == std::string::npos) return 0;
+  std::from_chars(text->data() + blank + 1, text->data() + text->size(), pages);
+  return pages * static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
+}
 
 std::string Escaped(std::string_view value) {
   std::string text;
@@ -147,6 +163,8 @@ std::string ServerMetrics::Write(const engine::ServiceStats& stats) const {
   WriteOne(&text, "nosa_disconnects_total", "counter", "Clients that left before their answer's end.",
            static_cast<double>(disconnects.load()));
   WriteService(&text, stats);
+  WriteOne(&text, "process_resident_memory_bytes", "gauge", "Memory of the process that is in RAM.",
+           static_cast<double>(ResidentBytes()));
   return text.Take();
 }
 

@@ -72,7 +72,7 @@ class UsageTest(ProgramTest):
             self.assertEqual((done.returncode, done.stdout), (2, ""), args)
             self.assertRegex(done.stderr, rf"(?s)Usage: nosa {' '.join(args)}.*Subcommands:")
         for args, said in ((("answer",), 'nosa: unknown command "answer"; commands: demo, generate, '),
-                           (("bench", "encode"), 'nosa bench: unknown command "encode"; commands: decode, prefill, ops, transfer'),
+                           (("bench", "encode"), 'nosa bench: unknown command "encode"; commands: decode, prefill, serve, ops, transfer'),
                            (("--verbose",), 'nosa: unknown option "--verbose"; commands: ')):
             done = run(*args)
             self.assertEqual((done.returncode, done.stdout), (2, ""), args)
