@@ -5,7 +5,7 @@
 
 #include "faulty_tier.h"
 #include "kv/store_test_util.h"
-#include "ops/host_backend.h"
+#include "stingy_backend.h"
 
 namespace nosa::kv {
 namespace {
@@ -341,23 +341,6 @@ TEST_F(StoreTest, FlushTellsTheFirstFailure) {
   ASSERT_TRUE(Append(*store, &other, 4, 1).ok());
   EXPECT_EQ(store->Flush().code(), StatusCode::kResourceExhausted);
 }
-
-// Memory that a budget allows may still not be there on a device.
-class StingyBackend final : public ops::HostBackend {
- public:
-  std::string_view name() const override { return "stingy"; }
-  std::string Describe() const override { return "gives so many buffers and no more"; }
-  const ops::OpTable& table() const override { return reference_->table(); }
-  int threads() const override { return 1; }
-  Result<Buffer> Allocate(size_t bytes, MemoryKind kind) override {
-    if (left-- <= 0) return ResourceExhausted("no memory for {} bytes", bytes);
-    return HostBackend::Allocate(bytes, kind);
-  }
-  int left = 1000;
-
- private:
-  std::unique_ptr<ops::Backend> reference_ = ops::reference::MakeReferenceBackend();
-};
 
 TEST_F(StoreTest, AnOpenThatFindsNoMemoryTakesNothing) {
   StingyBackend backend;
