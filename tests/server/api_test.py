@@ -317,7 +317,8 @@ class KeyTest(ServerTest):
         cls.addClassCleanup(cls.directory.cleanup)
         path = os.path.join(cls.directory.name, "keys")
         with open(path, "w", opener=lambda p, f: os.open(p, f, 0o600)) as keys:
-            keys.write("alices-long-secret name=alice\nbobs-long-secret-2 name=bob requests-per-minute=2\n")
+            keys.write("alices-long-secret name=alice\nbobs-long-secret-2 name=bob requests-per-minute=2\n"
+                       "carols-long-secret-3 name=carol\n")
         cls.ARGS = ("--context", 2048, "--api-key-file", path, "--host", "0.0.0.0")
         super().setUpClass()
 
@@ -335,6 +336,17 @@ class KeyTest(ServerTest):
         self.assertEqual(self.server.ask("GET", "/metrics")[0], 401)
         self.assertEqual(self.server.ask("GET", "/health")[0], 200)
         self.assertNotIn("secret", self.server.log())
+
+    def test_beginnings_are_shared_within_a_key_alone(self):
+        ask = {"model": "nosa-21m", "prompt": list(range(300, 1000)), "max_tokens": 4, "temperature": 0}
+        cached, texts = [], set()
+        for key in ("alices-long-secret", "alices-long-secret", "carols-long-secret-3", "carols-long-secret-3"):
+            status, _, body = self.server.ask("POST", "/v1/completions", ask, Authorization="Bearer " + key)
+            self.assertEqual(status, 200, body)
+            cached.append(body["usage"]["prompt_tokens_details"]["cached_tokens"])
+            texts.add(body["choices"][0]["text"])
+        self.assertEqual(cached, [0, 512, 0, 512])
+        self.assertEqual(len(texts), 1)
 
     def test_limits(self):
         ask = {"model": "nosa-21m", "prompt": "a", "max_tokens": 1}
