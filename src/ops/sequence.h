@@ -9,10 +9,10 @@
 
 namespace nosa::ops {
 
-// Words of 64 bits of a mask over the blocks of `tokens` tokens.
-inline int64_t MaskWords(int64_t tokens, int64_t block_size) {
-  return ((tokens + block_size - 1) / block_size + 63) / 64;
-}
+// Blocks of `tokens` tokens, the last one perhaps not full.
+inline int64_t BlocksOf(int64_t tokens, int64_t block_size) { return (tokens + block_size - 1) / block_size; }
+// Words of 64 bits of a mask over them.
+inline int64_t MaskWords(int64_t tokens, int64_t block_size) { return (BlocksOf(tokens, block_size) + 63) / 64; }
 // Complete windows of `tokens` tokens: window w ends with token stride w + size - 1.
 inline int64_t WindowsOf(int64_t tokens, int64_t size, int64_t stride) {
   return tokens < size ? 0 : (tokens - size) / stride + 1;

@@ -5,37 +5,13 @@
 #include <algorithm>
 
 #include "backend/cuda/attend_pairs.cuh"
+#include "backend/cuda/shared_rows.cuh"
 #include "backend/cuda/tile_walk.cuh"
 
 namespace nosa::cuda {
 namespace {
 
 constexpr int kThreads = 128, kWarps = kThreads / kWarpSize;
-
-// Rows of D bf16 in shared memory, in pieces of 16 bytes: piece c of row r lies at c ^ (r % 8), so that a column of
-// pieces is in different banks.
-template <int D>
-struct Rows {
-  static constexpr uint32_t kPitch = D * 2, kPieces = D / 8;
-
-  // Operand A, rows [0, 16): piece 2 * step + lane / 16 of row lane % 16; later steps by NextStep, rows by kPitch.
-  // Also operand B from [depth, column], to be transposed.
-  __device__ static uint32_t First(uint32_t base, int lane) {
-    const uint32_t l = static_cast<uint32_t>(lane);
-    return base + (l & 15u) * kPitch + (((l >> 4) ^ (l & 7u)) << 4);
-  }
-  // Operand B from [column, depth], columns [0, 16).
-  __device__ static uint32_t FirstOfColumns(uint32_t base, int lane) {
-    const uint32_t l = static_cast<uint32_t>(lane);
-    return base + ((l & 7u) + ((l >> 4) << 3)) * kPitch + ((((l >> 3) & 1u) ^ (l & 7u)) << 4);
-  }
-  __device__ static uint32_t AtStep(uint32_t first, int step) { return first ^ (static_cast<uint32_t>(step) * 32u); }
-  // Where number `column` of a row is, an even one.
-  __device__ static uint32_t Offset(int row, int column) {
-    const uint32_t r = static_cast<uint32_t>(row), c = static_cast<uint32_t>(column);
-    return r * kPitch + (((c >> 3) ^ (r & 7u)) << 4) + (c & 7u) * 2u;
-  }
-};
 
 // Starts copying the first `tokens` rows of a [block, D] matrix; zeros after them, so that nothing there can be NaN.
 template <int D>
