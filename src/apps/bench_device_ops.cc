@@ -3,11 +3,10 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <functional>
 
+#include "apps/op_timer.h"
 #include "apps/report.h"
 #include "apps/table.h"
-#include "base/clock.h"
 #include "base/rng.h"
 #include "ops/block_attention.h"
 #include "ops/copy_blocks.h"
@@ -21,9 +20,9 @@
 namespace nosa::apps {
 namespace {
 
-class DeviceBench {
+class DeviceBench : private OpTimer {
  public:
-  DeviceBench(ops::Backend& backend, const DeviceOpSizes& sizes) : backend_(backend), sizes_(sizes) {}
+  DeviceBench(ops::Backend& backend, const DeviceOpSizes& sizes) : OpTimer(backend, sizes.repeats), sizes_(sizes) {}
 
   Result<std::vector<DeviceOpRow>> Run() {
     NOSA_RETURN_IF_ERROR(Attention(false));
@@ -40,41 +39,6 @@ class DeviceBench {
   int blocks() const { return sizes_.context / sizes_.block; }
   int group() const { return sizes_.heads / sizes_.kv_heads; }
   int words() const { return (blocks() + 63) / 64; }
-
-  Result<Buffer> ToDevice(const void* data, size_t bytes) {
-    NOSA_ASSIGN_OR_RETURN(Buffer buffer, backend_.Allocate(bytes, backend_.compute_memory()));
-    backend_.Copy(buffer.data(), data, bytes, {});
-    backend_.Synchronize({});
-    return buffer;
-  }
-  Result<Buffer> ToDevice(const Buffer& host) { return ToDevice(host.data(), host.size()); }
-  Result<Buffer> ToHost(const void* data, size_t bytes) {
-    Buffer host = Buffer::Host(bytes);
-    backend_.Copy(host.data(), data, bytes, {});
-    backend_.Synchronize({});
-    return host;
-  }
-
-  // Calls are given one after the other and waited for together, as layers do; enough of them that waiting costs
-  // nothing.
-  Status Time(std::string name, double bytes, double flops, const std::function<void()>& run) {
-    run();
-    backend_.Synchronize({});
-    const Stopwatch once;
-    run();
-    backend_.Synchronize({});
-    constexpr double kSecondsOfRepeat = 0.05;
-    const int calls = std::clamp(static_cast<int>(kSecondsOfRepeat / once.Seconds()), 1, 1000);
-    std::vector<double> seconds;
-    for (int i = 0; i < sizes_.repeats; ++i) {
-      const Stopwatch watch;
-      for (int c = 0; c < calls; ++c) run();
-      backend_.Synchronize({});
-      seconds.push_back(watch.Seconds() / calls);
-    }
-    rows_.push_back({std::move(name), SpreadOf(seconds), bytes, flops});
-    return CheckMeasured(rows_.back().seconds.median, rows_.back().name);
-  }
 
   // Each row's first block, its own and those before it, and others at random.
   std::vector<uint64_t> Masks(std::span<const int32_t> positions, bool sparse) const {
@@ -106,9 +70,7 @@ class DeviceBench {
   Status CopyBlocks();
   Status Product();
 
-  ops::Backend& backend_;
   DeviceOpSizes sizes_;
-  std::vector<DeviceOpRow> rows_;
 };
 
 // The twin's answer for the last row of the problem, against the state the device made of it.

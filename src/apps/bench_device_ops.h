@@ -27,6 +27,20 @@ struct DeviceOpRow {
 
 // Fails when the result of an attention differs from its twin's: nothing wrong is timed.
 Result<std::vector<DeviceOpRow>> BenchDeviceOps(ops::Backend& backend, const DeviceOpSizes& sizes);
+
+// The ops on whole sequences, by which a model is learnt.
+struct SequenceOpSizes {
+  std::vector<int> tokens = {8192, 32768};
+  int batch_tokens = 65536;  // of a call: as many sequences as that holds, at least one
+  int heads = 8, kv_heads = 2, dim = 64;
+  int block = 64, window = 32, stride = 16;
+  int local_blocks = 4, query_blocks = 8, selected = 32;  // blocks of a query, by the rule of nosa
+  int repeats = 9;
+};
+// A row each for selection, forward and backward pass, with the selected blocks and with all of them. Queries change
+// little from token to token, as learnt ones do. (The conformance tests compare them with their twins.)
+Result<std::vector<DeviceOpRow>> BenchSequenceOps(ops::Backend& backend, const SequenceOpSizes& sizes);
+
 Status ReportDeviceOps(const ops::Backend& backend, const std::vector<DeviceOpRow>& rows, bool json);
 
 }  // namespace nosa::apps

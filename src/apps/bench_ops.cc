@@ -185,7 +185,10 @@ OpRow BenchTopK(ops::Backend& backend, const OpsFlags& flags, const Limits& limi
 Status BenchOps(const OpsFlags& flags) {
   if (flags.common.backend == "cuda") {
     NOSA_ASSIGN_OR_RETURN(const std::unique_ptr<ops::Backend> device, MakeBackend(flags.common));
-    NOSA_ASSIGN_OR_RETURN(const std::vector<DeviceOpRow> rows, BenchDeviceOps(*device, {.repeats = flags.repeats}));
+    NOSA_ASSIGN_OR_RETURN(std::vector<DeviceOpRow> rows, BenchDeviceOps(*device, {.repeats = flags.repeats}));
+    NOSA_ASSIGN_OR_RETURN(const std::vector<DeviceOpRow> sequences,
+                          BenchSequenceOps(*device, {.repeats = flags.repeats}));
+    rows.insert(rows.end(), sequences.begin(), sequences.end());
     return ReportDeviceOps(*device, rows, flags.common.json);
   }
   if (flags.common.backend != "auto" && flags.common.backend != "cpu")

@@ -72,7 +72,7 @@ __device__ __forceinline__ void AttendBlock(const SequencePlan& plan, const Shar
         s[i][n][2 * r + 1] = __fmaf_rn(s[i][n][2 * r + 1], scale, bias.y);
       }
     }
-    if (!packet.all_read || packet.ReachesDiagonal(block)) {
+    if (packet.ReachesDiagonal(block) || !packet.AllRead()) {
 #pragma unroll
       for (int r = 0; r < 2; ++r) {
         const int last = packet.reads[r] ? packet.token[r] - block * kTokens : -1;  // last token that is seen

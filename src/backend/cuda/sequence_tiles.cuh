@@ -86,7 +86,6 @@ struct PacketRows {
   int token[2];
   int64_t item[2];  // row and head; -1: beyond the sequence's end
   bool reads[2];    // the block looked at
-  bool all_read;    // every row of the packet does
   int first_token;
   uint64_t mask[2];
   int word = -1;
@@ -111,9 +110,11 @@ struct PacketRows {
     }
 #pragma unroll
     for (int r = 0; r < 2; ++r) reads[r] = (mask[r] >> (block % 64) & 1) != 0 && block * kSequenceBlock <= token[r];
-    all_read = __all_sync(kAllLanes, reads[0] && reads[1]);
     return __any_sync(kAllLanes, reads[0] || reads[1]);
   }
+  // Whether every row reads it. Apart from Look, as ptxas 13.0 takes one vote for the other where both are made and only
+  // one is used.
+  __device__ __forceinline__ bool AllRead() const { return __all_sync(kAllLanes, reads[0] && reads[1]); }
   // Whether some token of the block may come after some row's.
   __device__ __forceinline__ bool ReachesDiagonal(int block) const {
     return (block + 1) * kSequenceBlock > first_token;
