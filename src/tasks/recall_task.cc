@@ -1,12 +1,12 @@
-// The task's text: where facts go, and how it comes out at exactly the tokens asked for.
+#include "tasks/recall_task.h"
+
 #include <algorithm>
 #include <numeric>
 
 #include "base/check.h"
-#include "eval/recall.h"
-#include "eval/shuffle.h"
+#include "tasks/shuffle.h"
 
-namespace nosa::eval {
+namespace nosa::tasks {
 namespace {
 
 // Tokens that a planted line may cost beyond its own: it cuts a run of white space in two at most.
@@ -168,4 +168,4 @@ Result<RecallTask> BuildRecallTask(const text::Tokenizer& tokenizer, std::string
   return task;
 }
 
-}  // namespace nosa::eval
+}  // namespace nosa::tasks

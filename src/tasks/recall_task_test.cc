@@ -1,13 +1,14 @@
-// The task's text, with the demo model's own tokenizer on this repository's own sources.
+// With the demo model's own tokenizer on this repository's own sources.
+#include "tasks/recall_task.h"
+
 #include <gtest/gtest.h>
 
 #include <cmath>
 #include <set>
 
-#include "eval/corpus.h"
-#include "eval/recall.h"
+#include "tasks/corpus.h"
 
-namespace nosa::eval {
+namespace nosa::tasks {
 namespace {
 
 const text::Tokenizer& DemoTokenizer() {
@@ -145,4 +146,4 @@ TEST(RecallWordsTest, FortyDifferentNouns) {
 }
 
 }  // namespace
-}  // namespace nosa::eval
+}  // namespace nosa::tasks

@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <vector>
 
-namespace nosa::eval {
+namespace nosa::tasks {
 
 // What a seed draws, each from a stream of its own, so that a change in one leaves the others as they were.
 inline constexpr uint64_t kDocumentStream = 1, kWordStream = 2, kNumberStream = 3;
@@ -16,4 +16,4 @@ uint32_t UniformBelow(uint32_t n, uint64_t seed, uint64_t stream, uint64_t count
 // 0 ... n - 1 in a random order.
 std::vector<size_t> ShuffledIndices(size_t n, uint64_t seed, uint64_t stream);
 
-}  // namespace nosa::eval
+}  // namespace nosa::tasks
