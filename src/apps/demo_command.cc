@@ -177,7 +177,7 @@ void AddDemo(Command command) {
   command.Texts("--source", &flags->sources,
                 "file or folder with text; may be given several times (default: src and docs)", "PATH");
   command.Int("--tokens", &flags->task.tokens, 1, "of the text, facts and question included");
-  command.Int("--facts", &flags->task.facts, 1, "facts in the text", static_cast<int>(tasks::RecallWords().size()));
+  command.Int("--facts", &flags->task.facts, 1, "facts in the text", static_cast<int>(tasks::Nouns().size()));
   command.Seed("--seed", &flags->task.seed, "of the order of files, the words and the numbers");
   AddCommonFlags(command, &flags->common, {.model_required = false});
   command.Does([flags] { return Demo(*flags); }, [flags] { return CheckCommonFlags(flags->common); });

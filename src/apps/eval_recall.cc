@@ -141,7 +141,7 @@ void AddEvalRecall(Command command) {
   command.Required("--source");
   command.Ints("--lengths", &flags->lengths, 1, "tokens of each text, facts and question included");
   command.Int("--facts", &flags->facts, 1, "facts in each text, evenly spread",
-              static_cast<int>(tasks::RecallWords().size()));
+              static_cast<int>(tasks::Nouns().size()));
   command.Int("--texts", &flags->texts, 1, "texts of each length");
   command.Seed("--seed", &flags->seed, "of the first text; the next has the next seed");
   AddCommonFlags(command, &flags->common);

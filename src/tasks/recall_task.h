@@ -8,13 +8,14 @@
 
 #include "base/ids.h"
 #include "base/status.h"
+#include "tasks/words.h"
 #include "text/tokenizer.h"
 
 namespace nosa::tasks {
 
 struct RecallOptions {
   int tokens = 8192;                // of the document with its facts and the longest question
-  int facts = 8;                    // at most RecallWords().size()
+  int facts = 8;                    // at most Nouns().size()
   std::vector<double> depths = {};  // `facts` shares of the document, in [0, 1]; empty: the middles of equal parts
   uint64_t seed = 0;                // draws words and numbers
 };
@@ -37,9 +38,6 @@ struct RecallTask {
   // The most tokens a sequence of the task holds, answers included.
   int reserve_tokens() const;
 };
-
-// The nouns a fact may be about: those the demo model was trained with.
-const std::vector<std::string_view>& RecallWords();
 
 // Tokens of an answer at most: five digits and a full stop are at most seven of any vocabulary here.
 inline constexpr int kRecallAnswerTokens = 8;
