@@ -1,5 +1,6 @@
 #include "train/text_source.h"
 
+#include <atomic>
 #include <bit>
 #include <numeric>
 
