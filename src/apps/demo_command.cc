@@ -17,7 +17,7 @@ namespace {
 struct DemoFlags {
   CommonFlags common;
   std::vector<std::string> sources;
-  eval::RecallOptions task;
+  tasks::RecallOptions task;
 };
 
 // One run, and what is known of its store once the engine is gone.
@@ -60,13 +60,13 @@ std::string AnswerRow(const std::string& depth, const std::string& word, const s
   return fmt::format("   {:>5}  {:<8}  {:<8}  {:<5}{}{}\n", depth, word, answer, truth, ok.empty() ? "" : "  ", ok);
 }
 
-Result<DemoRun> RunOnce(const Session& session, const eval::RecallTask& task, const std::string& title) {
+Result<DemoRun> RunOnce(const Session& session, const tasks::RecallTask& task, const std::string& title) {
   const int sequences[] = {task.reserve_tokens()};
   NOSA_ASSIGN_OR_RETURN(const std::unique_ptr<engine::Engine> engine,
                         MakeEngine(session, sequences, Use::kPlannedAnswer));
   Say(session, fmt::format("\n{}\n   {}\n\n", title, engine->store().DescribeTiers()));
   bool first = true;
-  const auto on_answer = [&](const eval::Fact& fact, const eval::RecallAnswer& answer) {
+  const auto on_answer = [&](const tasks::Fact& fact, const eval::RecallAnswer& answer) {
     if (first) Say(session, AnswerRow("depth", "word", "answer", "truth", ""));
     first = false;
     Say(session, AnswerRow(fmt::format("{:.0f} %", 100 * fact.depth), fact.word, answer.text, fact.number,
@@ -147,8 +147,8 @@ Status Demo(const DemoFlags& flags) {
   NOSA_ASSIGN_OR_RETURN(const std::unique_ptr<Session> session, OpenSession(flags.common));
   NOSA_RETURN_IF_ERROR(session->NeedTokenizer());
   SetLogLevel(LogLevel::kWarn);  // the demo says itself where KV goes
-  NOSA_ASSIGN_OR_RETURN(const eval::Corpus corpus, eval::ReadCorpus(sources));
-  NOSA_ASSIGN_OR_RETURN(const eval::RecallTask task, MakeRecallTask(*session, corpus, flags.task));
+  NOSA_ASSIGN_OR_RETURN(const tasks::Corpus corpus, tasks::ReadCorpus(sources));
+  NOSA_ASSIGN_OR_RETURN(const tasks::RecallTask task, MakeRecallTask(*session, corpus, flags.task));
   Say(*session, fmt::format("Can {} find {} facts in a text of {} tokens?\n\n", flags.common.model, task.facts.size(),
                             FormatCount(flags.task.tokens)));
   Say(*session, fmt::format("The text is from {}. Lines such as \"# The secret number of {} is {}.\"\nare hidden in "
@@ -177,7 +177,7 @@ void AddDemo(Command command) {
   command.Texts("--source", &flags->sources,
                 "file or folder with text; may be given several times (default: src and docs)", "PATH");
   command.Int("--tokens", &flags->task.tokens, 1, "of the text, facts and question included");
-  command.Int("--facts", &flags->task.facts, 1, "facts in the text", static_cast<int>(eval::RecallWords().size()));
+  command.Int("--facts", &flags->task.facts, 1, "facts in the text", static_cast<int>(tasks::Nouns().size()));
   command.Seed("--seed", &flags->task.seed, "of the order of files, the words and the numbers");
   AddCommonFlags(command, &flags->common, {.model_required = false});
   command.Does([flags] { return Demo(*flags); }, [flags] { return CheckCommonFlags(flags->common); });

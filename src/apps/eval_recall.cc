@@ -39,10 +39,7 @@ struct LengthResult {
   // Sums over the texts.
   eval::Work Sum(eval::Work eval::RecallReport::*work) const {
     eval::Work sum;
-    for (const eval::RecallReport& report : texts) {
-      sum.tokens += (report.*work).tokens;
-      sum.seconds += (report.*work).seconds;
-    }
+    for (const eval::RecallReport& report : texts) sum += report.*work;
     return sum;
   }
 };
@@ -106,20 +103,20 @@ io::OrderedJson ToJson(const std::vector<LengthResult>& results, const RecallFla
 Status Recall(const RecallFlags& flags) {
   NOSA_ASSIGN_OR_RETURN(const std::unique_ptr<Session> session, OpenSession(flags.common));
   NOSA_RETURN_IF_ERROR(session->NeedTokenizer());
-  NOSA_ASSIGN_OR_RETURN(const eval::Corpus corpus, eval::ReadCorpus({flags.sources.begin(), flags.sources.end()}));
+  NOSA_ASSIGN_OR_RETURN(const tasks::Corpus corpus, tasks::ReadCorpus({flags.sources.begin(), flags.sources.end()}));
   const int longest = *std::max_element(flags.lengths.begin(), flags.lengths.end());
-  const int sequences[] = {SequenceTokens(*session, static_cast<size_t>(longest), eval::kRecallAnswerTokens)};
+  const int sequences[] = {SequenceTokens(*session, static_cast<size_t>(longest), tasks::kRecallAnswerTokens)};
   NOSA_ASSIGN_OR_RETURN(const std::unique_ptr<engine::Engine> engine, MakeEngine(*session, sequences));
   std::vector<LengthResult> results;
   for (const int tokens : flags.lengths) {
     LengthResult& result = results.emplace_back();
     result.tokens = tokens;
     for (int text = 0; text < flags.texts; ++text) {
-      eval::RecallOptions options;
+      tasks::RecallOptions options;
       options.tokens = tokens;
       options.facts = flags.facts;
       options.seed = flags.seed + static_cast<uint64_t>(text);
-      NOSA_ASSIGN_OR_RETURN(const eval::RecallTask task, MakeRecallTask(*session, corpus, options));
+      NOSA_ASSIGN_OR_RETURN(const tasks::RecallTask task, MakeRecallTask(*session, corpus, options));
       const std::string what = fmt::format("{} tokens, text {} of {}", FormatCount(tokens), text + 1, flags.texts);
       NOSA_ASSIGN_OR_RETURN(eval::RecallReport report,
                             RunRecallWithBar(*session, *engine, task, what, [](const auto&, const auto&) {}));
@@ -144,7 +141,7 @@ void AddEvalRecall(Command command) {
   command.Required("--source");
   command.Ints("--lengths", &flags->lengths, 1, "tokens of each text, facts and question included");
   command.Int("--facts", &flags->facts, 1, "facts in each text, evenly spread",
-              static_cast<int>(eval::RecallWords().size()));
+              static_cast<int>(tasks::Nouns().size()));
   command.Int("--texts", &flags->texts, 1, "texts of each length");
   command.Seed("--seed", &flags->seed, "of the first text; the next has the next seed");
   AddCommonFlags(command, &flags->common);

@@ -9,7 +9,6 @@
 #include <string>
 #include <vector>
 
-#include "apps/command.h"
 #include "apps/interrupt.h"
 #include "apps/report.h"
 
@@ -51,15 +50,6 @@ void ExplainUsage(const CLI::App& program, const CLI::ParseError& error) {
              fmt::format("unknown {} \"{}\"; commands: {} (see --help)", kind, rest[0], fmt::join(known, ", ")));
 }
 
-void Describe(CLI::App* program, std::vector<Command>* leaves) {
-  program->set_version_flag("--version", "nosa " NOSA_VERSION);
-  program->require_subcommand(1);
-  program->get_formatter()->column_width(34);
-#define NOSA_COMMAND(name, function, help) function(Command(program->add_subcommand(name, help), leaves));
-#include "apps/commands.def"
-#undef NOSA_COMMAND
-}
-
 int RunChosen(const CLI::App& program, const std::vector<Command>& leaves) {
   for (const Command& command : leaves) {
     if (!command.Chosen()) continue;
@@ -81,11 +71,13 @@ int RunChosen(const CLI::App& program, const std::vector<Command>& leaves) {
 
 }  // namespace
 
-int RunProgram(int argc, const char* const* argv) {
-  CLI::App program("Runs long-context language models whose KV cache does not fit.", "nosa");
+int RunProgram(const Program& described, int argc, const char* const* argv) {
+  CLI::App program(described.help, described.name);
   try {
+    program.set_version_flag("--version", "nosa " NOSA_VERSION);
+    program.get_formatter()->column_width(34);
     std::vector<Command> leaves;
-    Describe(&program, &leaves);
+    described.describe(Command(&program, &leaves));
     try {
       program.parse(argc, argv);
     } catch (const CLI::Success& asked) {  // --help, --version

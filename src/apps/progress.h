@@ -29,14 +29,14 @@ class Progress {
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
 
-  // `done` of the total; cheap to call often.
-  void Update(int64_t done);
+  // `done` of the total; cheap to call often. `note` follows the rate ("loss 2.31").
+  void Update(int64_t done, std::string_view note = "");
   // Takes the bar away. Nothing is said after it.
   void Finish();
 
  private:
-  std::string Rate(double seconds) const;
-  void DrawBar(double seconds);
+  std::string Rate(double seconds, std::string_view note) const;
+  void DrawBar(double seconds, std::string_view note);
 
   ProgressOptions options_;
   SteadyClock steady_;

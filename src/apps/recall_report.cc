@@ -14,7 +14,7 @@ constexpr uint64_t kBytesPerToken = 16;
 io::OrderedJson FactsJson(const eval::RecallReport& report) {
   io::OrderedJson facts = io::OrderedJson::array();
   for (size_t i = 0; i < report.answers.size(); ++i) {
-    const eval::Fact& fact = report.facts[i];
+    const tasks::Fact& fact = report.facts[i];
     const eval::RecallAnswer& answer = report.answers[i];
     io::OrderedJson json;
     json["word"] = fact.word;
@@ -74,16 +74,16 @@ io::OrderedJson RecallJson(const eval::RecallReport& report, const kv::KvStore& 
   return json;
 }
 
-Result<eval::RecallTask> MakeRecallTask(const Session& session, const eval::Corpus& corpus,
-                                        const eval::RecallOptions& options) {
+Result<tasks::RecallTask> MakeRecallTask(const Session& session, const tasks::Corpus& corpus,
+                                         const tasks::RecallOptions& options) {
   const std::string text =
-      eval::JoinDocuments(corpus, static_cast<uint64_t>(options.tokens) * kBytesPerToken, options.seed);
-  return eval::BuildRecallTask(*session.tokenizer, text, options);
+      tasks::JoinDocuments(corpus, static_cast<uint64_t>(options.tokens) * kBytesPerToken, options.seed);
+  return tasks::BuildRecallTask(*session.tokenizer, text, options);
 }
 
-Result<eval::RecallReport> RunRecallWithBar(const Session& session, engine::Engine& engine,
-                                            const eval::RecallTask& task, const std::string& what,
-                                            FunctionRef<void(const eval::Fact&, const eval::RecallAnswer&)> on_answer) {
+Result<eval::RecallReport> RunRecallWithBar(
+    const Session& session, engine::Engine& engine, const tasks::RecallTask& task, const std::string& what,
+    FunctionRef<void(const tasks::Fact&, const eval::RecallAnswer&)> on_answer) {
   Progress progress({.what = what,
                      .total = static_cast<int64_t>(task.document.size()),
                      .enabled = !session.flags.json && !session.flags.quiet});

@@ -7,9 +7,9 @@
 
 #include "apps/session.h"
 #include "engine/engine.h"
-#include "eval/corpus.h"
 #include "eval/recall.h"
 #include "io/json.h"
+#include "tasks/corpus.h"
 
 namespace nosa::apps {
 
@@ -20,13 +20,13 @@ std::string FetchedPerToken(const engine::EngineStats& stats, int64_t tokens);
 io::OrderedJson RecallJson(const eval::RecallReport& report, const kv::KvStore& store);
 
 // One text of `tokens` tokens for `seed`, from the sources' files in an order drawn by it.
-Result<eval::RecallTask> MakeRecallTask(const Session& session, const eval::Corpus& corpus,
-                                        const eval::RecallOptions& options);
+Result<tasks::RecallTask> MakeRecallTask(const Session& session, const tasks::Corpus& corpus,
+                                         const tasks::RecallOptions& options);
 
 // Runs a task with a bar on stderr while the document is read, until interrupted. `on_answer` sees each answer as it
 // comes.
 Result<eval::RecallReport> RunRecallWithBar(const Session& session, engine::Engine& engine,
-                                            const eval::RecallTask& task, const std::string& what,
-                                            FunctionRef<void(const eval::Fact&, const eval::RecallAnswer&)> on_answer);
+                                            const tasks::RecallTask& task, const std::string& what,
+                                            FunctionRef<void(const tasks::Fact&, const eval::RecallAnswer&)> on_answer);
 
 }  // namespace nosa::apps

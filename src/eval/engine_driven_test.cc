@@ -4,10 +4,10 @@
 #include <cmath>
 
 #include "backend/cpu/cpu_backend.h"
-#include "eval/corpus.h"
 #include "eval/perplexity.h"
 #include "eval/recall.h"
 #include "io/safetensors.h"
+#include "tasks/corpus.h"
 
 namespace nosa::eval {
 namespace {
@@ -21,9 +21,9 @@ class EngineDrivenTest : public testing::Test {
     EXPECT_TRUE(engine.ok()) << engine.status().ToString();
     return std::move(engine).value();
   }
-  RecallTask Task(int tokens, int facts) {
-    const std::string text = JoinDocuments(*ReadCorpus({NOSA_SOURCE_DIR "/src/base"}), 60000, 1);
-    return *BuildRecallTask(*tokenizer_, text, {.tokens = tokens, .facts = facts, .seed = 1});
+  tasks::RecallTask Task(int tokens, int facts) {
+    const std::string text = tasks::JoinDocuments(*tasks::ReadCorpus({NOSA_SOURCE_DIR "/src/base"}), 60000, 1);
+    return *tasks::BuildRecallTask(*tokenizer_, text, {.tokens = tokens, .facts = facts, .seed = 1});
   }
   std::vector<TokenId> Golden(const std::string& name) {
     const ConstTensorView view = *goldens_->Get(name);
@@ -83,7 +83,7 @@ TEST_F(EngineDrivenTest, PerplexityRefusesAndIsInterrupted) {
 }
 
 TEST_F(EngineDrivenTest, RecallAnswersAreThoseOfOnePromptEach) {
-  const RecallTask task = Task(1024, 2);
+  const tasks::RecallTask task = Task(1024, 2);
   const auto engine = MakeEngine();
   int told = 0;
   const auto report = RunRecall(*engine, task, [&](const RecallProgress& progress) {
@@ -109,7 +109,7 @@ TEST_F(EngineDrivenTest, RecallAnswersAreThoseOfOnePromptEach) {
     engine::Request request;
     request.prompt = task.document;
     request.prompt.insert(request.prompt.end(), task.facts[i].question.begin(), task.facts[i].question.end());
-    request.max_tokens = kRecallAnswerTokens;
+    request.max_tokens = tasks::kRecallAnswerTokens;
     request.stop = {".", "\n"};
     const auto id = engine->Submit(std::move(request));
     ASSERT_TRUE(id.ok());
@@ -121,10 +121,10 @@ TEST_F(EngineDrivenTest, RecallAnswersAreThoseOfOnePromptEach) {
 }
 
 TEST_F(EngineDrivenTest, ATruthThatIsAnotherNumberIsNotRecalled) {
-  RecallTask task = Task(1024, 2);
+  tasks::RecallTask task = Task(1024, 2);
   const auto engine = MakeEngine();
   const RecallReport report = *RunRecall(*engine, task, kGoOn);
-  for (Fact& fact : task.facts) fact.number = "00000";
+  for (tasks::Fact& fact : task.facts) fact.number = "00000";
   const RecallReport wrong = *RunRecall(*engine, task, kGoOn);
   EXPECT_GE(report.correct(), 1);
   EXPECT_EQ(wrong.correct(), 0);
@@ -132,7 +132,7 @@ TEST_F(EngineDrivenTest, ATruthThatIsAnotherNumberIsNotRecalled) {
 }
 
 TEST_F(EngineDrivenTest, RecallIsTheSameFromDiskAndInterrupted) {
-  const RecallTask task = Task(1200, 2);
+  const tasks::RecallTask task = Task(1200, 2);
   const auto in_ram = MakeEngine();
   const auto report = RunRecall(*in_ram, task, kGoOn);
   ASSERT_TRUE(report.ok()) << report.status().ToString();

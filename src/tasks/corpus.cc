@@ -1,4 +1,4 @@
-#include "eval/corpus.h"
+#include "tasks/corpus.h"
 
 #include <algorithm>
 #include <fstream>
@@ -6,9 +6,9 @@
 #include <set>
 
 #include "base/bytes.h"
-#include "eval/shuffle.h"
+#include "tasks/shuffle.h"
 
-namespace nosa::eval {
+namespace nosa::tasks {
 namespace {
 
 namespace fs = std::filesystem;
@@ -112,4 +112,4 @@ std::string JoinDocuments(const Corpus& corpus, uint64_t bytes, uint64_t seed) {
   return text;
 }
 
-}  // namespace nosa::eval
+}  // namespace nosa::tasks

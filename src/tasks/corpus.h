@@ -8,7 +8,7 @@
 
 #include "base/status.h"
 
-namespace nosa::eval {
+namespace nosa::tasks {
 
 struct CorpusOptions {
   // Of files found in folders; what is named itself is always read.
@@ -37,4 +37,4 @@ Result<Corpus> ReadCorpus(const std::vector<std::filesystem::path>& sources, con
 // no more documents). The same corpus and seed give the same text.
 std::string JoinDocuments(const Corpus& corpus, uint64_t bytes, uint64_t seed);
 
-}  // namespace nosa::eval
+}  // namespace nosa::tasks

@@ -1,11 +1,11 @@
-#include "eval/shuffle.h"
+#include "tasks/shuffle.h"
 
 #include <numeric>
 #include <utility>
 
 #include "base/rng.h"
 
-namespace nosa::eval {
+namespace nosa::tasks {
 
 uint32_t UniformBelow(uint32_t n, uint64_t seed, uint64_t stream, uint64_t counter) {
   // The high half of a product (Lemire, arXiv 1805.10941); its bias is below n / 2^32, far below what any count here
@@ -21,4 +21,4 @@ std::vector<size_t> ShuffledIndices(size_t n, uint64_t seed, uint64_t stream) {
   return order;
 }
 
-}  // namespace nosa::eval
+}  // namespace nosa::tasks

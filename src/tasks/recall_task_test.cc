@@ -1,26 +1,19 @@
-// The task's text, with the demo model's own tokenizer on this repository's own sources.
-#include <gtest/gtest.h>
+// With the demo model's own tokenizer on this repository's own sources.
+#include "tasks/recall_task.h"
 
 #include <cmath>
 #include <set>
 
-#include "eval/corpus.h"
-#include "eval/recall.h"
+#include "tasks/corpus.h"
+#include "tasks/tasks_test_util.h"
 
-namespace nosa::eval {
+namespace nosa::tasks {
 namespace {
-
-const text::Tokenizer& DemoTokenizer() {
-  static const auto tokenizer = *text::Tokenizer::FromFile(NOSA_SOURCE_DIR "/models/nosa-21m/tokenizer.json");
-  return *tokenizer;
-}
 
 const std::string& Haystack() {
   static const auto* const text = new std::string(JoinDocuments(*ReadCorpus({NOSA_SOURCE_DIR "/src"}), 120000, 3));
   return *text;
 }
-
-std::string Text(std::span<const TokenId> ids) { return *DemoTokenizer().Decode(ids, true); }
 
 int Count(const std::string& text, std::string_view what) {
   int n = 0;
@@ -32,7 +25,7 @@ void ExpectSound(const RecallTask& task, const RecallOptions& options) {
   size_t longest = 0;
   for (const Fact& fact : task.facts) longest = std::max(longest, fact.question.size());
   EXPECT_EQ(static_cast<int>(task.document.size() + longest), options.tokens) << "facts and question included";
-  const std::string document = Text(task.document);
+  const std::string document = DemoText(task.document);
   EXPECT_EQ(Count(document, "secret number of"), options.facts);
   std::set<std::string> words;
   TokenPos last = -1;
@@ -43,8 +36,8 @@ void ExpectSound(const RecallTask& task, const RecallOptions& options) {
         << "a whole line";
     const auto tokens =
         std::span(task.document).subspan(static_cast<size_t>(fact.position), static_cast<size_t>(fact.tokens));
-    EXPECT_NE(Text(tokens).find(sentence), std::string::npos) << "at its position";
-    EXPECT_EQ(Text(fact.question), "\n# The secret number of " + fact.word + " is");
+    EXPECT_NE(DemoText(tokens).find(sentence), std::string::npos) << "at its position";
+    EXPECT_EQ(DemoText(fact.question), "\n# The secret number of " + fact.word + " is");
     EXPECT_EQ(fact.number.size(), 5u);
     EXPECT_GT(fact.position, last);
     last = fact.position;
@@ -59,7 +52,7 @@ TEST(RecallTaskTest, FactsAreWholeLinesAtTheirDepths) {
     for (uint64_t seed = 0; seed < 4; ++seed) {
       SCOPED_TRACE(testing::Message() << tokens << " tokens, seed " << seed);
       const RecallOptions options = {.tokens = tokens, .seed = seed};
-      const auto task = BuildRecallTask(DemoTokenizer(), Haystack(), options);
+      const auto task = BuildRecallTask(*DemoTokenizer(), Haystack(), options);
       ASSERT_TRUE(task.ok()) << task.status().ToString();
       ExpectSound(*task, options);
       for (int i = 0; i < options.facts; ++i) {
@@ -77,7 +70,7 @@ TEST(RecallTaskTest, ExtremeDepthsAndCounts) {
                                        {.tokens = 2000, .facts = 4, .depths = {1, 0, 1, 0}},
                                        {.tokens = 3000, .facts = 40, .depths = {}},
                                        {.tokens = 1500, .facts = 3, .depths = {0.5, 0.5, 0.5}}}) {
-    const auto task = BuildRecallTask(DemoTokenizer(), Haystack(), options);
+    const auto task = BuildRecallTask(*DemoTokenizer(), Haystack(), options);
     ASSERT_TRUE(task.ok()) << task.status().ToString();
     ExpectSound(*task, options);
     if (options.depths.size() == 1) {
@@ -88,7 +81,7 @@ TEST(RecallTaskTest, ExtremeDepthsAndCounts) {
 
 TEST(RecallTaskTest, TheSeedDrawsWordsAndNumbers) {
   const auto build = [](uint64_t seed) {
-    return *BuildRecallTask(DemoTokenizer(), Haystack(), {.tokens = 2048, .seed = seed});
+    return *BuildRecallTask(*DemoTokenizer(), Haystack(), {.tokens = 2048, .seed = seed});
   };
   const RecallTask a = build(5), b = build(5), c = build(6);
   EXPECT_EQ(a.document, b.document);
@@ -113,7 +106,7 @@ TEST(RecallTaskTest, OddTextsWork) {
   const std::string texts[] = {odd, one_line, std::string(20000, '\n')};
   for (const std::string& text : texts) {
     const RecallOptions options = {.tokens = 1500, .facts = 5};
-    const auto task = BuildRecallTask(DemoTokenizer(), text, options);
+    const auto task = BuildRecallTask(*DemoTokenizer(), text, options);
     if (!task.ok()) {
       EXPECT_EQ(&text, &texts[2]) << "white space may be few tokens";
       EXPECT_NE(task.status().message().find("a text of at least"), std::string_view::npos) << task.status().ToString();
@@ -121,13 +114,13 @@ TEST(RecallTaskTest, OddTextsWork) {
     }
     ExpectSound(*task, options);
     for (const TokenId id : task->document)
-      EXPECT_FALSE(DemoTokenizer().IsSpecial(id)) << "text from files is only text";
+      EXPECT_FALSE(DemoTokenizer()->IsSpecial(id)) << "text from files is only text";
   }
 }
 
 TEST(RecallTaskTest, RefusesWhatCannotBe) {
   const auto code = [](const RecallOptions& options, std::string_view text) {
-    return BuildRecallTask(DemoTokenizer(), text, options).status().code();
+    return BuildRecallTask(*DemoTokenizer(), text, options).status().code();
   };
   EXPECT_EQ(code({.facts = 0}, Haystack()), StatusCode::kInvalidArgument);
   EXPECT_EQ(code({.facts = 41}, Haystack()), StatusCode::kInvalidArgument);
@@ -139,10 +132,5 @@ TEST(RecallTaskTest, RefusesWhatCannotBe) {
   EXPECT_EQ(code({.tokens = 4096}, ""), StatusCode::kInvalidArgument);
 }
 
-TEST(RecallWordsTest, FortyDifferentNouns) {
-  EXPECT_EQ(RecallWords().size(), 40u);
-  EXPECT_EQ(std::set<std::string_view>(RecallWords().begin(), RecallWords().end()).size(), 40u);
-}
-
 }  // namespace
-}  // namespace nosa::eval
+}  // namespace nosa::tasks

@@ -1,4 +1,4 @@
-#include "eval/corpus.h"
+#include "tasks/corpus.h"
 
 #include <gtest/gtest.h>
 
@@ -6,9 +6,9 @@
 #include <fstream>
 #include <set>
 
-#include "eval/shuffle.h"
+#include "tasks/shuffle.h"
 
-namespace nosa::eval {
+namespace nosa::tasks {
 namespace {
 
 namespace fs = std::filesystem;
@@ -108,4 +108,4 @@ TEST(ShuffleTest, UniformBelowStaysBelow) {
 }
 
 }  // namespace
-}  // namespace nosa::eval
+}  // namespace nosa::tasks

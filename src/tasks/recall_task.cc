@@ -1,24 +1,22 @@
-// The task's text: where facts go, and how it comes out at exactly the tokens asked for.
+#include "tasks/recall_task.h"
+
 #include <algorithm>
 #include <numeric>
 
 #include "base/check.h"
-#include "eval/recall.h"
-#include "eval/shuffle.h"
+#include "tasks/shuffle.h"
+#include "tasks/words.h"
 
-namespace nosa::eval {
+namespace nosa::tasks {
 namespace {
 
 // Tokens that a planted line may cost beyond its own: it cuts a run of white space in two at most.
 constexpr int kSeamTokens = 8;
-constexpr text::EncodeOptions kPlain = {.add_special_tokens = false, .parse_special_tokens = false};
 
-std::string FactLine(const Fact& fact) {
-  return fmt::format("# The secret number of {} is {}.\n", fact.word, fact.number);
-}
+std::string FactLine(const Fact& fact) { return SecretLine(fact.word, fact.number) + "\n"; }
 
 Status CheckOptions(const RecallOptions& options) {
-  const auto words = static_cast<int>(RecallWords().size());
+  const auto words = static_cast<int>(Nouns().size());
   if (options.facts < 1 || options.facts > words)
     return InvalidArgument("expected 1 to {} facts, found {}", words, options.facts);
   if (!options.depths.empty() && static_cast<int>(options.depths.size()) != options.facts) {
@@ -38,15 +36,15 @@ std::vector<double> Depths(const RecallOptions& options) {
 }
 
 std::vector<Fact> DrawFacts(const text::Tokenizer& tokenizer, const RecallOptions& options) {
-  const std::vector<size_t> order = ShuffledIndices(RecallWords().size(), options.seed, kWordStream);
+  const std::vector<size_t> order = ShuffledIndices(Nouns().size(), options.seed, kWordStream);
   std::vector<Fact> facts;
   for (const double depth : Depths(options)) {
     const size_t i = facts.size();
     Fact& fact = facts.emplace_back();
     fact.depth = depth;
-    fact.word = RecallWords()[order[i]];
+    fact.word = Nouns()[order[i]];
     fact.number = std::to_string(10000 + UniformBelow(90000, options.seed, kNumberStream, i));
-    fact.question = tokenizer.Encode(fmt::format("\n# The secret number of {} is", fact.word), kPlain);
+    fact.question = EncodePiece(tokenizer, SecretQuestion(fact.word));
   }
   return facts;
 }
@@ -87,7 +85,7 @@ TokenizedText Tokenize(const text::Tokenizer& tokenizer, std::string_view text, 
 std::string Plant(const text::Tokenizer& tokenizer, const TokenizedText& hay, const std::vector<Fact>& facts,
                   int budget) {
   std::vector<int> cost;
-  for (const Fact& fact : facts) cost.push_back(static_cast<int>(tokenizer.Encode(FactLine(fact), kPlain).size()));
+  for (const Fact& fact : facts) cost.push_back(static_cast<int>(EncodePiece(tokenizer, FactLine(fact)).size()));
   const int all = std::accumulate(cost.begin(), cost.end(), kSeamTokens * static_cast<int>(facts.size()));
   std::string text;
   size_t done = 0;
@@ -128,15 +126,6 @@ Status Locate(const TokenizedText& document, int tokens, std::vector<Fact>* fact
 
 }  // namespace
 
-const std::vector<std::string_view>& RecallWords() {
-  static const auto* const words = new std::vector<std::string_view>{
-      "apple",  "river",  "tiger",  "castle", "window", "garden", "silver", "planet", "doctor",   "bridge",
-      "candle", "forest", "marble", "pepper", "rocket", "violin", "walnut", "zebra",  "anchor",   "butter",
-      "copper", "dragon", "engine", "falcon", "guitar", "hammer", "island", "jacket", "kettle",   "lemon",
-      "mirror", "needle", "orange", "pillow", "quartz", "ribbon", "saddle", "tunnel", "umbrella", "velvet"};
-  return *words;
-}
-
 int RecallTask::reserve_tokens() const {
   return static_cast<int>(document.size()) + LongestQuestion(facts) + kRecallAnswerTokens;
 }
@@ -150,12 +139,12 @@ Result<RecallTask> BuildRecallTask(const text::Tokenizer& tokenizer, std::string
   const int tokens = options.tokens - LongestQuestion(task.facts);
   int least = kSeamTokens;
   for (const Fact& fact : task.facts)
-    least += static_cast<int>(tokenizer.Encode(FactLine(fact), kPlain).size()) + kSeamTokens;
+    least += static_cast<int>(EncodePiece(tokenizer, FactLine(fact)).size()) + kSeamTokens;
   if (tokens < least) {
     return InvalidArgument("expected at least {} tokens for {} facts and a question, found {}",
                            least + options.tokens - tokens, options.facts, options.tokens);
   }
-  const TokenizedText hay = Tokenize(tokenizer, WithoutSecrets(text), kPlain);
+  const TokenizedText hay = Tokenize(tokenizer, WithoutSecrets(text), kPiece);
   if (static_cast<int>(hay.ids.size()) < tokens) {
     return InvalidArgument("expected a text of at least {} tokens, found one of {}", tokens, hay.ids.size());
   }
@@ -168,4 +157,4 @@ Result<RecallTask> BuildRecallTask(const text::Tokenizer& tokenizer, std::string
   return task;
 }
 
-}  // namespace nosa::eval
+}  // namespace nosa::tasks
