@@ -99,6 +99,9 @@ class Backend {
   // made.
   virtual void AfterOp(std::string_view, Stream) {}
 
+  // The device's own name of a stream (a cudaStream_t), for a library that shares the device; null on the host.
+  virtual void* native_stream(Stream) { return nullptr; }
+
   // Threads for host-side loops; never null on the CPU backends.
   virtual ThreadPool* pool() { return nullptr; }
 };

@@ -1,6 +1,8 @@
 #include "train/compute.h"
 
-#include <array>
+#ifdef NOSA_TORCH_HAS_CUDA
+#include <c10/cuda/CUDAStream.h>
+#endif
 
 namespace nosa::train {
 namespace {
@@ -15,6 +17,17 @@ DType TypeOf(const at::Tensor& tensor) {
 }
 
 }  // namespace
+
+Status AdoptStream(const Compute& compute) {
+  if (!compute.is_cuda()) return Status::Ok();
+#ifdef NOSA_TORCH_HAS_CUDA
+  const auto stream = static_cast<cudaStream_t>(compute.backend().native_stream(compute.stream()));
+  c10::cuda::setCurrentCUDAStream(c10::cuda::getStreamFromExternal(stream, c10::cuda::current_device()));
+  return Status::Ok();
+#else
+  return FailedPrecondition("this nosa-train is built with a LibTorch without CUDA: use --backend cpu");
+#endif
+}
 
 TensorView ViewOf(const at::Tensor& tensor) {
   if (!tensor.defined()) return {};

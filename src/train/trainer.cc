@@ -16,9 +16,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// On a GPU: makes LibTorch's current stream the backend's (Compute::stream), so that neither waits for the other.
-void AdoptStream(const ops::Backend& backend) {}
-
 // log.jsonl: appended to, cut back to where a resumed run begins.
 class Log {
  public:
@@ -259,7 +256,7 @@ Result<TrainReport> Train(const TrainPlan& plan, const Beginning& beginning, con
                           std::span<ops::Backend* const> workers, const Hooks& hooks) {
   NOSA_RETURN_IF_ERROR(plan.Validate());
   NOSA_CHECK(!workers.empty(), "nobody to learn");
-  AdoptStream(*workers[0]);
+  NOSA_RETURN_IF_ERROR(AdoptStream(Compute(workers[0])));
   try {
     Run run(plan, beginning, data, workers, hooks);
     NOSA_RETURN_IF_ERROR(run.Prepare());

@@ -187,6 +187,8 @@ class CudaBackend final : public ops::Backend, public Context {
     NOSA_CUDA_CHECK(cudaGraphLaunch(static_cast<CudaGraph&>(graph).exec(), this->stream(stream)));
   }
 
+  void* native_stream(ops::Stream stream) override { return this->stream(stream); }
+
   // Context
   cudaStream_t stream(ops::Stream stream) override { return lanes_[static_cast<size_t>(stream.index)].stream; }
   int multiprocessors() const override { return properties_.multiProcessorCount; }
