@@ -51,7 +51,7 @@ struct RowResult {
 struct Score {
   int right = 0, asked = 0;
   double loss = 0;  // sum, nats
-  int answer_tokens = 0;
+  int answer_tokens = 0, likeliest = 0;
 
   double mean_loss() const { return answer_tokens == 0 ? 0 : loss / answer_tokens; }
 };
@@ -67,6 +67,7 @@ Score ScoreOf(const RowResult& row, double from, double to) {
       score.right += answer.ok ? 1 : 0;
       score.loss += answer.score.loss;
       score.answer_tokens += answer.score.tokens;
+      score.likeliest += answer.score.likeliest;
     }
   }
   return score;
@@ -80,7 +81,7 @@ void PrintScores(const TasksFlags& flags, const std::vector<RowResult>& rows) {
   const auto percent = [parts](int part) { return fmt::format("{:.0f}", 100.0 * part / parts); };
   std::vector<std::string> header = {"task", "tokens"};
   for (int i = 0; i < parts; ++i) header.push_back(fmt::format("{} to {} %", percent(i), percent(i + 1)));
-  header.insert(header.end(), {"all depths", "loss"});
+  header.insert(header.end(), {"all depths", "tokens right", "loss"});
   Table table(header);
   for (const RowResult& row : rows) {
     std::vector<std::string> cells = {row.task, FormatCount(row.tokens)};
@@ -90,12 +91,14 @@ void PrintScores(const TasksFlags& flags, const std::vector<RowResult>& rows) {
     }
     const Score all = ScoreOf(row);
     cells.push_back(fmt::format("{}/{} = {:.0f} %", all.right, all.asked, 100.0 * all.right / all.asked));
+    cells.push_back(fmt::format("{:.0f} %", 100.0 * all.likeliest / all.answer_tokens));
     cells.push_back(fmt::format("{:.3f}", all.mean_loss()));
     table.Row(std::move(cells));
   }
   Print(fmt::format(
       "Questions answered by task, length and depth ({} texts of up to {} questions each, seed {})\n\n{}\n"
-      "An answer is right when it is the whole true one. Loss is the mean of true answers' tokens, in nats.\n",
+      "An answer is right when it is the whole true one. Of true answers, given token by token: the share of tokens\n"
+      "that the model would have chosen, and their mean loss in nats.\n",
       flags.texts, flags.questions, flags.seed, table.ToString()));
 }
 
@@ -163,6 +166,8 @@ io::OrderedJson ToJson(const Session& session, const TasksFlags& flags, const en
     result["tokens"] = row.tokens;
     result["correct"] = score.right;
     result["asked"] = score.asked;
+    result["truth_tokens"] = score.answer_tokens;
+    result["truth_tokens_likeliest"] = score.likeliest;
     result["loss"] = score.mean_loss();
     result["texts"] = io::OrderedJson::array();
     for (const TextResult& text : row.texts) result["texts"].push_back(TextJson(text, engine.store()));

@@ -68,6 +68,8 @@ class TasksTest(ProgramTest):
             self.assertEqual(text["kv"]["answering"]["hit_rate"], 1)
             tokens = sum(q["truth_tokens"] for q in text["questions"])
             self.assertAlmostEqual(sum(q["loss"] * q["truth_tokens"] for q in text["questions"]) / tokens, result["loss"])
+            self.assertEqual(tokens, result["truth_tokens"])
+            self.assertEqual(sum(q["truth_tokens_likeliest"] for q in text["questions"]), result["truth_tokens_likeliest"])
             for q in text["questions"]:
                 self.assertEqual(q["ok"], q["answer"] == q["truth"])
                 self.assertLessEqual(q["truth_tokens_likeliest"], q["truth_tokens"])
@@ -75,7 +77,7 @@ class TasksTest(ProgramTest):
                 self.assertLess(q["evidence"][0], text["document_tokens"])
         self.assertGreaterEqual(sum(r["correct"] for r in out["results"]), 2, "the card says 91 % of facts at 4,096 tokens")
         table = self.succeed(*args).stdout
-        self.assertRegex(table, r"task +tokens +0 to 50 % +50 to 100 % +all depths +loss\n")
+        self.assertRegex(table, r"task +tokens +0 to 50 % +50 to 100 % +all depths +tokens right +loss\n")
         self.assertIn(f"{out['results'][0]['loss']:.3f}", table)
         self.assertRegex(table, r"commonwords +700 +\d/1 +- ")
 
