@@ -5,6 +5,7 @@
 
 #include "apps/answer_report.h"
 #include "apps/command.h"
+#include "apps/document_report.h"
 #include "apps/recall_report.h"
 #include "apps/report.h"
 #include "apps/table.h"

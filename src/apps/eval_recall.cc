@@ -2,12 +2,11 @@
 #include <algorithm>
 #include <memory>
 
-#include "apps/answer_report.h"
 #include "apps/command.h"
+#include "apps/document_report.h"
 #include "apps/recall_report.h"
 #include "apps/report.h"
 #include "apps/table.h"
-#include "base/bytes.h"
 
 namespace nosa::apps {
 namespace {
@@ -36,12 +35,6 @@ struct LengthResult {
     }
     return correct;
   }
-  // Sums over the texts.
-  eval::Work Sum(eval::Work eval::RecallReport::*work) const {
-    eval::Work sum;
-    for (const eval::RecallReport& report : texts) sum += report.*work;
-    return sum;
-  }
 };
 
 std::string Share(int part, int whole) { return fmt::format("{:.0f} %", 100.0 * part / whole); }
@@ -63,25 +56,17 @@ void PrintRecall(const RecallFlags& flags, const std::vector<LengthResult>& resu
 }
 
 void PrintWork(const std::vector<LengthResult>& results) {
-  Table table({"tokens", "KV", "locality", "hit rate", "fetched a token", "prefill tok/s", "decode tok/s"});
+  std::vector<std::string> header = WorkHeader();
+  header.insert(header.begin(), "tokens");
+  Table table(header);
   for (const LengthResult& result : results) {
-    engine::EngineStats sum;
-    for (const eval::RecallReport& report : result.texts) {
-      sum.kv.lookups += report.while_answering.kv.lookups;
-      sum.kv.hits += report.while_answering.kv.hits;
-      sum.kv.bytes_fetched += report.while_answering.kv.bytes_fetched;
-      sum.decode_locality.shared += report.while_answering.decode_locality.shared;
-      sum.decode_locality.queries += report.while_answering.decode_locality.queries;
-    }
-    const eval::Work decode = result.Sum(&eval::RecallReport::decode);
-    table.Row({FormatCount(result.tokens), FormatByteSize(result.texts.front().kv_bytes),
-               fmt::format("{:.3f}", sum.decode_locality.mean()), fmt::format("{:.3f}", HitRate(sum.kv)),
-               FetchedPerToken(sum, decode.tokens + result.Sum(&eval::RecallReport::questions).tokens),
-               fmt::format("{:.0f}", result.Sum(&eval::RecallReport::reading).per_second()),
-               fmt::format("{:.1f}", decode.per_second())});
+    eval::DocumentWork sum = result.texts.front();
+    for (size_t i = 1; i < result.texts.size(); ++i) sum.Add(result.texts[i]);
+    std::vector<std::string> row = WorkCells(sum);
+    row.insert(row.begin(), FormatCount(result.tokens));
+    table.Row(std::move(row));
   }
-  Print("\n" + table.ToString() +
-        "\nLocality is of decode steps; hit rate and fetches are of questions and answers.\n");
+  Print("\n" + table.ToString() + "\n" + kWorkLegend);
 }
 
 io::OrderedJson ToJson(const std::vector<LengthResult>& results, const RecallFlags& flags, const kv::KvStore& store) {

@@ -13,9 +13,6 @@
 
 namespace nosa::apps {
 
-// "1.5 KiB", fetched for each token of `work`.
-std::string FetchedPerToken(const engine::EngineStats& stats, int64_t tokens);
-
 // Facts, answers, times and what was counted.
 io::OrderedJson RecallJson(const eval::RecallReport& report, const kv::KvStore& store);
 

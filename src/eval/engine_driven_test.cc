@@ -1,4 +1,4 @@
-// Both evaluations through the engine, with the demo model.
+// The evaluations through the engine, with the demo model.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -6,8 +6,11 @@
 #include "backend/cpu/cpu_backend.h"
 #include "eval/perplexity.h"
 #include "eval/recall.h"
+#include "eval/run.h"
+#include "eval/task_run.h"
 #include "io/safetensors.h"
 #include "tasks/corpus.h"
+#include "tasks/words.h"
 
 namespace nosa::eval {
 namespace {
@@ -159,6 +162,61 @@ TEST_F(EngineDrivenTest, RecallIsTheSameFromDiskAndInterrupted) {
   const auto given_up = RunRecall(*in_ram, task, [](const RecallProgress& p) { return p.answer == nullptr; });
   EXPECT_EQ(given_up.status().code(), StatusCode::kCancelled);
   EXPECT_TRUE(RunRecall(*in_ram, task, kGoOn).ok()) << "it gave back what it held";
+}
+
+TEST_F(EngineDrivenTest, TaskAnswersAndScoresAreThoseOfOnePromptEach) {
+  const std::vector<TokenId> ids = tasks::EncodePiece(
+      *tokenizer_, tasks::JoinDocuments(*tasks::ReadCorpus({NOSA_SOURCE_DIR "/src/base"}), 60000, 1));
+  const tasks::Filler filler = *tasks::Filler::Make(tokenizer_, ids);
+  tasks::Example example = *(*tasks::MakeTask("facts"))->Make(filler, {.tokens = 1024, .questions = 3, .seed = 1});
+  example.questions[2].answer = tasks::EncodePiece(*tokenizer_, " 00000.");  // what the document does not say
+  const auto engine = MakeEngine();
+  const auto report = RunTask(*engine, *tokenizer_, example, kGoOn);
+  ASSERT_TRUE(report.ok()) << report.status().ToString();
+  ASSERT_EQ(report->answers.size(), 3u);
+  EXPECT_GE(report->correct(), 1) << "the card says 91 % at 4,096 tokens";
+  EXPECT_FALSE(report->answers[2].ok);
+  EXPECT_EQ(report->answers[2].truth, "00000");
+  EXPECT_EQ(report->reading.tokens, static_cast<int64_t>(example.document.size()));
+  for (size_t i = 0; i < 3; ++i) {
+    const TaskAnswer& answer = report->answers[i];
+    const tasks::Question& question = example.questions[i];
+    EXPECT_EQ(answer.ok, answer.text == answer.truth);
+    EXPECT_EQ(answer.ok, answer.score.likeliest == answer.score.tokens) << "greedy is the likeliest";
+    ASSERT_EQ(answer.score.tokens, static_cast<int>(question.answer.size()));
+    // The loss of the whole as one text, less that of all but the answer.
+    std::vector<TokenId> text = example.document;
+    text.insert(text.end(), question.ids.begin(), question.ids.end());
+    const PerplexityReport without = *MeasurePerplexity(*engine, text, 100, kGoOn);
+    text.insert(text.end(), question.answer.begin(), question.answer.end());
+    const PerplexityReport with = *MeasurePerplexity(*engine, text, 100, kGoOn);
+    EXPECT_NEAR(answer.score.loss, with.loss * with.tokens - without.loss * without.tokens, 1e-2);
+  }
+  EXPECT_GT(report->answers[2].score.loss, 5) << "a number from nowhere is unlikely";
+  const auto given_up = RunTask(*engine, *tokenizer_, example, [](int done, int total) { return done < total; });
+  EXPECT_EQ(given_up.status().code(), StatusCode::kCancelled);
+  EXPECT_FALSE(engine->HasWork());
+}
+
+TEST(DocumentWorkTest, AddsWhatSinceGivesTheDifferenceOf) {
+  engine::EngineStats before, now;
+  before.kv.lookups = 3;
+  before.decode_locality = {.shared = 1.5, .queries = 2};
+  now.kv.lookups = 10;
+  now.kv.hits = 4;
+  now.kv.bytes_fetched = 1000;
+  now.kv.host_peak_bytes = 7;
+  now.decode_locality = {.shared = 4.5, .queries = 8};
+  now.recomputed_blocks = 2;
+  engine::EngineStats sum = before;
+  AddCounts(Since(now, before), &sum);
+  EXPECT_EQ(sum.kv.lookups, 10u);
+  EXPECT_EQ(sum.kv.hits, 4u);
+  EXPECT_EQ(sum.kv.bytes_fetched, 1000u);
+  EXPECT_EQ(sum.kv.host_peak_bytes, 7u);
+  EXPECT_EQ(sum.decode_locality.shared, 4.5);
+  EXPECT_EQ(sum.decode_locality.queries, 8);
+  EXPECT_EQ(sum.recomputed_blocks, 2u);
 }
 
 }  // namespace

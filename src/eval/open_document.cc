@@ -8,13 +8,6 @@
 namespace nosa::eval {
 namespace {
 
-std::string Trimmed(std::string_view text) {
-  constexpr std::string_view kBlanks = " \t\r\n";
-  const size_t first = text.find_first_not_of(kBlanks);
-  return first == std::string_view::npos ? ""
-                                         : std::string(text.substr(first, text.find_last_not_of(kBlanks) - first + 1));
-}
-
 void AddPrefill(const engine::RequestResult& result, Work* work) {
   *work += {.tokens = result.prefill_tokens, .seconds = result.prefill_seconds};
 }
@@ -33,6 +26,21 @@ void AddScores(const engine::Event& event, std::span<const TokenId> ids, AnswerS
 }
 
 }  // namespace
+
+std::string Trimmed(std::string_view text) {
+  constexpr std::string_view kBlanks = " \t\r\n";
+  const size_t first = text.find_first_not_of(kBlanks);
+  return first == std::string_view::npos ? ""
+                                         : std::string(text.substr(first, text.find_last_not_of(kBlanks) - first + 1));
+}
+
+void DocumentWork::Add(const DocumentWork& other) {
+  reading += other.reading;
+  questions += other.questions;
+  decode += other.decode;
+  AddCounts(other.while_reading, &while_reading);
+  AddCounts(other.while_answering, &while_answering);
+}
 
 OpenDocument::OpenDocument(engine::Engine& engine, std::vector<TokenId> document)
     : engine_(engine), document_(std::move(document)) {

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/function_ref.h"
@@ -36,7 +37,13 @@ struct DocumentWork {
   engine::EngineStats while_answering;
   uint64_t kv_bytes = 0;     // of the longest sequence in whole blocks, wherever they lay
   uint64_t fingerprint = 0;  // of all replies' fingerprints, in order
+
+  // Adds the work and the counts of another document, for sums; what is of one document stays.
+  void Add(const DocumentWork& other);
 };
+
+// Without blanks and line breaks around it.
+std::string Trimmed(std::string_view text);
 
 struct Inquiry {
   std::vector<TokenId> ids = {};  // what follows the document

@@ -1,5 +1,6 @@
 #include "eval/run.h"
 
+#include <algorithm>
 #include <vector>
 
 namespace nosa::eval {
@@ -37,6 +38,22 @@ engine::EngineStats Since(const engine::EngineStats& now, const engine::EngineSt
   since.prefill_locality.queries -= before.prefill_locality.queries;
   since.recomputed_blocks -= before.recomputed_blocks;
   return since;
+}
+
+void AddCounts(const engine::EngineStats& more, engine::EngineStats* sum) {
+  sum->kv.host_peak_bytes = std::max(sum->kv.host_peak_bytes, more.kv.host_peak_bytes);
+  sum->kv.cold_peak_bytes = std::max(sum->kv.cold_peak_bytes, more.kv.cold_peak_bytes);
+  sum->kv.lookups += more.kv.lookups;
+  sum->kv.hits += more.kv.hits;
+  sum->kv.blocks_fetched += more.kv.blocks_fetched;
+  sum->kv.bytes_fetched += more.kv.bytes_fetched;
+  sum->kv.damaged_blocks += more.kv.damaged_blocks;
+  sum->kv.stall_seconds += more.kv.stall_seconds;
+  sum->decode_locality.shared += more.decode_locality.shared;
+  sum->decode_locality.queries += more.decode_locality.queries;
+  sum->prefill_locality.shared += more.prefill_locality.shared;
+  sum->prefill_locality.queries += more.prefill_locality.queries;
+  sum->recomputed_blocks += more.recomputed_blocks;
 }
 
 }  // namespace nosa::eval

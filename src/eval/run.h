@@ -13,5 +13,7 @@ Status RunToEnd(engine::Engine& engine, engine::RequestId id, FunctionRef<bool(c
 
 // What was counted between two looks at an engine; peaks and what is held now are those of `now`.
 engine::EngineStats Since(const engine::EngineStats& now, const engine::EngineStats& before);
+// Adds what Since gives the difference of; of peaks the larger stays.
+void AddCounts(const engine::EngineStats& more, engine::EngineStats* sum);
 
 }  // namespace nosa::eval

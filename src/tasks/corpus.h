@@ -33,6 +33,9 @@ struct Corpus {
 // is not text, no text at all.
 Result<Corpus> ReadCorpus(const std::vector<std::filesystem::path>& sources, const CorpusOptions& options = {});
 
+// More than any text needs per token, so that a corpus which has enough of them is never cut too short.
+inline constexpr uint64_t kBytesPerToken = 16;
+
 // Documents one after the other, a blank line between them, in an order drawn by `seed`, until there are `bytes` (or
 // no more documents). The same corpus and seed give the same text.
 std::string JoinDocuments(const Corpus& corpus, uint64_t bytes, uint64_t seed);

@@ -50,6 +50,55 @@ class RecallTest(ProgramTest):
         self.fail_with(2, "--source is required", "eval", "recall", "--model", MODEL)
 
 
+class TasksTest(ProgramTest):
+    def test_json_says_every_question(self):
+        args = ("eval", "tasks", "--model", MODEL, "--source", SOURCES, "--task", "facts", "--task", "commonwords",
+                "--lengths", "700,1024", "--texts", 1, "--questions", 2, "--seed", 3, "--topk", 24, "--quiet")
+        out = json.loads(self.succeed(*args, "--json").stdout)
+        self.assertEqual([out[key] for key in ("seed", "texts", "questions", "attention", "prefill", "topk", "query_topk")],
+                         [3, 1, 2, "nosa", "sparse", 24, 8])
+        self.assertRegex(out["model_fingerprint"], "^0x[0-9a-f]{16}$")
+        self.assertEqual([(r["task"], r["tokens"], r["asked"]) for r in out["results"]],
+                         [("facts", 700, 2), ("facts", 1024, 2), ("commonwords", 700, 1), ("commonwords", 1024, 1)])
+        for result in out["results"]:
+            (text,) = result["texts"]
+            self.assertEqual(text["seed"], 3)
+            self.assertEqual(len(text["questions"]), result["asked"])
+            self.assertEqual(sum(q["ok"] for q in text["questions"]), result["correct"])
+            self.assertEqual(text["kv"]["answering"]["hit_rate"], 1)
+            tokens = sum(q["truth_tokens"] for q in text["questions"])
+            self.assertAlmostEqual(sum(q["loss"] * q["truth_tokens"] for q in text["questions"]) / tokens, result["loss"])
+            self.assertEqual(tokens, result["truth_tokens"])
+            self.assertEqual(sum(q["truth_tokens_likeliest"] for q in text["questions"]), result["truth_tokens_likeliest"])
+            for q in text["questions"]:
+                self.assertEqual(q["ok"], q["answer"] == q["truth"])
+                self.assertLessEqual(q["truth_tokens_likeliest"], q["truth_tokens"])
+                self.assertEqual(q["ok"], q["truth_tokens_likeliest"] == q["truth_tokens"], "greedy is the likeliest")
+                self.assertLess(q["evidence"][0], text["document_tokens"])
+        self.assertGreaterEqual(sum(r["correct"] for r in out["results"]), 2, "the card says 91 % of facts at 4,096 tokens")
+        table = self.succeed(*args).stdout
+        self.assertRegex(table, r"task +tokens +0 to 50 % +50 to 100 % +all depths +tokens right +loss\n")
+        self.assertIn(f"{out['results'][0]['loss']:.3f}", table)
+        self.assertRegex(table, r"commonwords +700 +\d/1 +- ")
+
+    def test_every_task_by_default(self):
+        out = json.loads(self.succeed("eval", "tasks", "--model", MODEL, "--source", SOURCES, "--lengths", 1024, "--texts", 1,
+                                      "--questions", 1, "--attention", "full", "--json").stdout)
+        self.assertEqual([r["task"] for r in out["results"]],
+                         ["facts", "multikey", "multivalue", "keyvalue", "variables", "commonwords", "copy"])
+        self.assertEqual(out["attention"], "full")
+
+    def test_refuses(self):
+        good = ("eval", "tasks", "--model", MODEL, "--source", SOURCES)
+        self.fail_with(2, r"--task: expected a task \(facts, .*copy\), found \"riddle\"", *good, "--task", "riddle")
+        self.fail_with(2, "--source is required", "eval", "tasks", "--model", MODEL)
+        self.fail_with(1, r"facts: expected at least \d+ tokens for 4 questions, found 64", *good, "--lengths", 64)
+        self.fail_with(1, "expected a text of at least 4096 tokens", "eval", "tasks", "--model", MODEL, "--source",
+                       self.write("a.txt", "short\n"))
+        self.fail_with(1, "found none", "eval", "tasks", "--model", MODEL, "--source",
+                       self.write("a.txt", "# The secret number of apple is 12345.\n"))
+
+
 class DemoTest(ProgramTest):
     def test_offloaded_is_in_ram(self):
         args = ("demo", "--model", MODEL, "--source", SOURCES, "--tokens", 2000, "--facts", 2, "--kv-host", "4MiB")
