@@ -1,0 +1,87 @@
+// How often each pair of neighbouring tokens stands in the words of a corpus, in which words, and which pair is next to
+// be merged. Part of merge_learner.h.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <queue>
+#include <span>
+#include <vector>
+
+#include "base/ids.h"
+
+namespace nosa::text {
+
+// Not thread-safe.
+class PairCounts {
+ public:
+  struct Pair {
+    TokenId left = -1, right = -1;
+    int32_t rank = kNoRank;           // of its merge
+    uint32_t size = 0;                // words filed under it ...
+    uint64_t begin = 0;               // ... from here on in words_
+    int64_t count = 0;                // places, each as often as its word was seen
+    uint32_t waiting = 0;             // of its words in arrivals_
+    uint32_t last_word = UINT32_MAX;  // the latest of them: a word comes once however often it holds the pair
+  };
+
+  // `min_count` >= 1: Pop leaves out rarer pairs.
+  explicit PairCounts(int64_t min_count) : min_count_(min_count) {}
+
+  // A change of the words: `word`, seen |by| times, holds the pair in one place more (by > 0) or less. A decrease of a
+  // pair that was never increased is ignored: pairs nobody wants are left out by not increasing them. Expected O(1).
+  void Change(TokenId left, TokenId right, uint32_t word, int64_t by);
+
+  // Makes the changes since the last call visible to Pop, PopMerged and WordsOf.
+  void Settle();
+
+  // The unmerged pair seen most often, ties by lower left id, then lower right id; nothing when none is left. It comes
+  // again unless SetMerged or Refuse follows.
+  std::optional<uint32_t> Pop();
+  // A merged pair that newly formed neighbours have brought back, the lowest rank first; nothing when there is none.
+  std::optional<uint32_t> PopMerged();
+
+  const Pair& operator[](uint32_t pair) const { return pairs_[pair]; }
+  // Words that hold the pair, some perhaps no more, none twice from one settling. Valid until Settle.
+  std::span<const uint32_t> WordsOf(uint32_t pair) const {
+    return {words_.data() + pairs_[pair].begin, pairs_[pair].size};
+  }
+
+  void SetMerged(uint32_t pair, int32_t rank) { pairs_[pair].rank = rank; }
+  // Never to be merged.
+  void Refuse(uint32_t pair) { pairs_[pair].rank = kRefused; }
+  // All places of the pair were merged away.
+  void Clear(uint32_t pair);
+
+ private:
+  static constexpr int32_t kNoRank = -1, kRefused = -2;
+  struct Arrival {
+    uint32_t pair, word;
+  };
+  struct Candidate {
+    int64_t count;
+    uint64_t key;
+    uint32_t pair;
+    bool operator<(const Candidate& other) const {
+      return count != other.count ? count < other.count : key > other.key;
+    }
+  };
+  static uint64_t KeyOf(TokenId left, TokenId right) {
+    return static_cast<uint64_t>(static_cast<uint32_t>(left)) << 32 | static_cast<uint32_t>(right);
+  }
+  uint32_t& SlotOf(TokenId left, TokenId right);
+  void Rehash(size_t slots);
+  void Offer(uint32_t pair);
+
+  int64_t min_count_;
+  std::vector<Pair> pairs_;
+  std::vector<uint32_t> slots_;    // 1 + index in pairs_; 0: free. A power of two, at most half full.
+  std::vector<uint32_t> words_;    // filed words; a pair's are together
+  std::vector<uint32_t> grown_;    // pairs increased since the last Settle
+  std::vector<Arrival> arrivals_;  // and their words
+  // Candidates with counts of the past: Pop compares and puts back, which is cheaper than finding them on each change.
+  std::priority_queue<Candidate> queue_;
+  std::vector<uint32_t> merged_;  // for PopMerged
+};
+
+}  // namespace nosa::text

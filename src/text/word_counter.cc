@@ -1,0 +1,113 @@
+#include "text/word_counter.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "text/unicode.h"
+#include "text/utf8.h"
+
+namespace nosa::text {
+namespace {
+
+// Enough parts in a round for many threads, and each large enough that its overhead does not count.
+constexpr size_t kPartBytes = 256 << 10;
+
+bool IsSafeLineEnd(std::string_view text, size_t newline) {
+  if (newline == 0 || newline + 1 >= text.size()) return false;
+  const std::string_view before = text.substr(0, newline);
+  return !IsWhitespace(DecodeUtf8(before.substr(LastCharacterStart(before))).code_point) &&
+         !IsWhitespace(DecodeUtf8(text.substr(newline + 1)).code_point);
+}
+
+// The largest character boundary that is at most `end`.
+size_t CharacterEnd(std::string_view text, size_t end) {
+  while (end > 0 && end < text.size() && (static_cast<uint8_t>(text[end]) & 0xC0) == 0x80) --end;
+  return end;
+}
+
+}  // namespace
+
+size_t PartBytes(std::string_view text, size_t max_bytes) {
+  if (text.size() <= max_bytes) return text.size();
+  for (size_t i = text.rfind('\n', max_bytes - 1); i != text.npos && i > 0; i = text.rfind('\n', i - 1)) {
+    if (IsSafeLineEnd(text, i)) return i + 1;
+  }
+  return CharacterEnd(text, max_bytes);
+}
+
+WordCounter::WordCounter(PreTokenizer pre_tokenizer, uint64_t max_table_bytes, int threads, size_t round_bytes)
+    : pre_tokenizer_(std::move(pre_tokenizer)),
+      max_table_bytes_(max_table_bytes),
+      round_bytes_(round_bytes),
+      pool_(threads),
+      workers_(static_cast<size_t>(threads)) {}
+
+void WordCounter::Add(std::string_view text) {
+  ++stats_.texts;
+  stats_.bytes += static_cast<int64_t>(text.size());
+  while (!text.empty()) {
+    const size_t bytes = PartBytes(text, kPartBytes);
+    round_.append(text.substr(0, bytes));
+    part_ends_.push_back(round_.size());
+    text.remove_prefix(bytes);
+    if (round_.size() >= round_bytes_) CountRound();
+  }
+}
+
+void WordCounter::CountPart(std::string_view part, Worker* worker) const {
+  worker->words.clear();
+  pre_tokenizer_.Split(part, &worker->arena, &worker->words);
+  worker->count += static_cast<int64_t>(worker->words.size());
+  for (std::string_view word : worker->words) {
+    while (!word.empty()) {
+      const size_t bytes = word.size() <= kMaxWordBytes ? word.size() : CharacterEnd(word, kMaxWordBytes);
+      worker->table.Add(word.substr(0, bytes), 1);
+      word.remove_prefix(bytes);
+    }
+  }
+  worker->arena.clear();
+}
+
+void WordCounter::CountRound() {
+  const std::string_view round = round_;
+  pool_.ParallelFor(static_cast<int64_t>(part_ends_.size()), 1, [&](int64_t begin, int64_t end, int thread) {
+    for (auto i = static_cast<size_t>(begin); i < static_cast<size_t>(end); ++i) {
+      const size_t from = i == 0 ? 0 : part_ends_[i - 1];
+      CountPart(round.substr(from, part_ends_[i] - from), &workers_[static_cast<size_t>(thread)]);
+    }
+  });
+  for (Worker& worker : workers_) {
+    table_.Add(worker.table);
+    worker.table.Clear();
+    stats_.words += std::exchange(worker.count, 0);
+  }
+  round_.clear();
+  part_ends_.clear();
+  HoldBound();
+}
+
+void WordCounter::HoldBound() {
+  if (table_.bytes() <= max_table_bytes_) return;
+  for (int64_t k = 1;; k *= 2) {
+    uint64_t words = 0, text_bytes = 0;
+    int64_t dropped = 0;
+    table_.ForEach([&](std::string_view word, int64_t count) {
+      words += count > k ? 1 : 0;
+      text_bytes += count > k ? word.size() : 0;
+      dropped += count > k ? 0 : count;
+    });
+    if (WordTable::BytesOf(words, text_bytes) > max_table_bytes_ / 2) continue;
+    stats_.forgotten += dropped;
+    return table_.DropUpTo(k);
+  }
+}
+
+WordTable WordCounter::Finish() {
+  CountRound();
+  workers_.clear();
+  workers_.resize(static_cast<size_t>(pool_.size()));
+  round_ = {};
+  return std::exchange(table_, {});
+}
+
+}  // namespace nosa::text
