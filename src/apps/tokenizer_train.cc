@@ -165,6 +165,7 @@ Result<text::TrainedBpe> Train(text::BpeTrainer* trainer, const Texts& texts, co
     counting.Update(trainer->stats().bytes / static_cast<int64_t>(kMiB));
     if (Interrupted()) return Cancelled("stopped after counting the words of {} bytes", trainer->stats().bytes);
   }
+  trainer->CountPending();
   counting.Finish();
   seconds->counting = watch.Seconds();
   watch.Restart();

@@ -57,6 +57,9 @@ class BpeTrainer {
   // is counted. Special tokens in it are text.
   Status Add(std::string_view text);
 
+  // Counts what Add left for later, which Train does too: for who wants to time the two apart.
+  void CountPending() { counter_.CountPending(); }
+
   // Learns the merges, once, after the last Add. Fewer tokens than asked for when no pair is left that is frequent
   // enough. `on_progress` gets the number of tokens so far; false ends with kCancelled.
   Result<TrainedBpe> Train(FunctionRef<bool(int tokens)> on_progress);

@@ -4,6 +4,7 @@
 #include <array>
 #include <utility>
 
+#include "base/check.h"
 #include "text/byte_level.h"
 #include "text/utf8.h"
 
@@ -70,11 +71,18 @@ void MergeLearner::Change(TokenId left, TokenId right, uint32_t word, int64_t by
   if (options_.max_token_bytes == 0 || bytes <= options_.max_token_bytes) pairs_.Change(left, right, word, by);
 }
 
-TokenId MergeLearner::TokenOf(TokenId left, TokenId right) {
+// A merged token is always new. Which merges happen between two places of a word depends only on the bytes between
+// them, as long as no merge crossed these places: left and right neighbours decide nothing, and of overlapping pairs
+// the leftmost goes first, counted from a place that was not crossed. So bytes that once became one token become that
+// token wherever they are not cut up, and no later merge finds them in two halves.
+TokenId MergeLearner::AddToken(TokenId left, TokenId right) {
   const auto l = static_cast<size_t>(left), r = static_cast<size_t>(right);
   const auto [place, is_new] =
       ids_.emplace(learned_.names[l] + learned_.names[r], static_cast<TokenId>(learned_.names.size()));
-  if (!is_new) return static_cast<size_t>(place->second) < specials_ ? -1 : place->second;
+  if (!is_new) {
+    NOSA_CHECK(static_cast<size_t>(place->second) < specials_, "\"{}\" was merged twice", place->first);
+    return -1;
+  }
   learned_.names.push_back(place->first);
   token_bytes_.push_back(token_bytes_[l] + token_bytes_[r]);
   return place->second;
@@ -104,30 +112,17 @@ void MergeLearner::ApplyInWord(uint32_t word, const LearnedMerge& merge) {
   sizes_[word] = out;
 }
 
-void MergeLearner::Apply(uint32_t pair, TokenId merged) {
-  const LearnedMerge merge = {pairs_[pair].left, pairs_[pair].right, merged};
-  for (const uint32_t word : pairs_.WordsOf(pair)) ApplyInWord(word, merge);
-  pairs_.Clear(pair);
-  pairs_.Settle();
-}
-
 Result<LearnedTokens> MergeLearner::Learn(FunctionRef<bool(size_t tokens)> on_progress) {
   while (learned_.names.size() < options_.vocab_size) {
     const std::optional<uint32_t> pair = pairs_.Pop();
     if (!pair) break;
-    const TokenId left = pairs_[*pair].left, right = pairs_[*pair].right;
-    const TokenId merged = TokenOf(left, right);
-    if (merged < 0) {
-      pairs_.Refuse(*pair);
-      continue;
-    }
-    pairs_.SetMerged(*pair, static_cast<int32_t>(learned_.merges.size()));
-    learned_.merges.push_back({left, right, merged});
-    Apply(*pair, merged);
-    // A token that a second merge makes forms pairs that have been merged already. Encoding would merge them at once,
-    // and so do we: what is counted from here on is what the tokenizer will see.
-    while (const std::optional<uint32_t> again = pairs_.PopMerged())
-      Apply(*again, learned_.merges[static_cast<size_t>(pairs_[*again].rank)].merged);
+    pairs_.Close(*pair);
+    LearnedMerge merge = {.left = pairs_[*pair].left, .right = pairs_[*pair].right};
+    merge.merged = AddToken(merge.left, merge.right);
+    if (merge.merged < 0) continue;
+    learned_.merges.push_back(merge);
+    for (const uint32_t word : pairs_.WordsOf(*pair)) ApplyInWord(word, merge);
+    pairs_.Settle();
     if (!on_progress(learned_.names.size())) return Cancelled("stopped at {} tokens", learned_.names.size());
   }
   return std::move(learned_);

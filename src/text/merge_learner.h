@@ -17,7 +17,7 @@ namespace nosa::text {
 
 struct LearnedMerge {
   TokenId left = -1, right = -1;
-  TokenId merged = -1;  // a token of an earlier merge when two ways lead to the same bytes
+  TokenId merged = -1;
   friend bool operator==(const LearnedMerge&, const LearnedMerge&) = default;
 };
 
@@ -49,10 +49,8 @@ class MergeLearner {
  private:
   void AddAlphabet(const std::vector<std::string>& special_tokens);
   void AddWords(const WordTable& words);
-  // The token that `left` and `right` make, a new one if need be; -1 when that would be a special token.
-  TokenId TokenOf(TokenId left, TokenId right);
-  // In every word that holds the pair.
-  void Apply(uint32_t pair, TokenId merged);
+  // The new token that `left` and `right` make; -1 when its name is a special token's.
+  TokenId AddToken(TokenId left, TokenId right);
   void ApplyInWord(uint32_t word, const LearnedMerge& merge);
   void Change(TokenId left, TokenId right, uint32_t word, int64_t by);
 

@@ -1,6 +1,8 @@
 #include "text/pair_counts.h"
 
-#include <algorithm>
+#include <utility>
+
+#include "base/check.h"
 
 namespace nosa::text {
 namespace {
@@ -42,13 +44,9 @@ void PairCounts::Change(TokenId left, TokenId right, uint32_t word, int64_t by) 
   const uint32_t index = slot - 1;
   Pair& pair = pairs_[index];
   pair.count += by;
-  if (by < 0) return;
-  if (pair.waiting == 0) {
-    grown_.push_back(index);
-  } else if (pair.last_word == word) {
-    return;
-  }
-  ++pair.waiting;
+  if (by < 0 || pair.last_word == word) return;
+  if (pair.size == 0) grown_.push_back(index);
+  ++pair.size;
   pair.last_word = word;
   arrivals_.push_back({index, word});
 }
@@ -56,25 +54,14 @@ void PairCounts::Change(TokenId left, TokenId right, uint32_t word, int64_t by) 
 void PairCounts::Settle() {
   for (const uint32_t index : grown_) {
     Pair& pair = pairs_[index];
-    if (pair.count == 0) pair.size = 0;  // it came and went
-    const uint64_t begin = words_.size();
-    words_.resize(begin + pair.size + pair.waiting);
-    // Only pairs of a token that two merges make grow twice.
-    std::copy_n(words_.begin() + static_cast<int64_t>(pair.begin), pair.size,
-                words_.begin() + static_cast<int64_t>(begin));
-    pair.begin = begin;
-    pair.waiting = 0;
+    NOSA_CHECK(pair.begin == kUnfiled, "the pair {} {} is filed twice", pair.left, pair.right);
+    pair.begin = words_.size();
+    words_.resize(words_.size() + std::exchange(pair.size, 0));
+    Offer(index);
   }
   for (const Arrival& arrival : arrivals_) {
     Pair& pair = pairs_[arrival.pair];
     words_[pair.begin + pair.size++] = arrival.word;
-  }
-  for (const uint32_t index : grown_) {
-    if (pairs_[index].rank >= 0 && pairs_[index].count > 0) {
-      merged_.push_back(index);
-    } else {
-      Offer(index);
-    }
   }
   grown_.clear();
   arrivals_.clear();
@@ -82,32 +69,18 @@ void PairCounts::Settle() {
 
 void PairCounts::Offer(uint32_t index) {
   const Pair& pair = pairs_[index];
-  if (pair.rank == kNoRank && pair.count >= min_count_) queue_.push({pair.count, KeyOf(pair.left, pair.right), index});
+  if (!pair.closed && pair.count >= min_count_) queue_.push({pair.count, KeyOf(pair.left, pair.right), index});
 }
 
 std::optional<uint32_t> PairCounts::Pop() {
   while (!queue_.empty()) {
     const Candidate top = queue_.top();
     const Pair& pair = pairs_[top.pair];
-    if (pair.rank == kNoRank && pair.count == top.count) return top.pair;
+    if (!pair.closed && pair.count == top.count) return top.pair;
     queue_.pop();
     Offer(top.pair);
   }
   return std::nullopt;
-}
-
-std::optional<uint32_t> PairCounts::PopMerged() {
-  if (merged_.empty()) return std::nullopt;
-  const auto lowest = std::min_element(merged_.begin(), merged_.end(),
-                                       [&](uint32_t a, uint32_t b) { return pairs_[a].rank < pairs_[b].rank; });
-  const uint32_t index = *lowest;
-  merged_.erase(std::remove(merged_.begin(), merged_.end(), index), merged_.end());
-  return index;
-}
-
-void PairCounts::Clear(uint32_t index) {
-  pairs_[index].count = 0;
-  pairs_[index].size = 0;
 }
 
 }  // namespace nosa::text

@@ -15,46 +15,40 @@ namespace nosa::text {
 // Not thread-safe.
 class PairCounts {
  public:
+  static constexpr uint64_t kUnfiled = UINT64_MAX;
   struct Pair {
     TokenId left = -1, right = -1;
-    int32_t rank = kNoRank;           // of its merge
-    uint32_t size = 0;                // words filed under it ...
-    uint64_t begin = 0;               // ... from here on in words_
     int64_t count = 0;                // places, each as often as its word was seen
-    uint32_t waiting = 0;             // of its words in arrivals_
-    uint32_t last_word = UINT32_MAX;  // the latest of them: a word comes once however often it holds the pair
+    uint64_t begin = kUnfiled;        // of its words in words_
+    uint32_t size = 0;                // how many they are
+    uint32_t last_word = UINT32_MAX;  // the latest of them: a word is filed once however often it holds the pair
+    bool closed = false;              // never offered again
   };
 
   // `min_count` >= 1: Pop leaves out rarer pairs.
   explicit PairCounts(int64_t min_count) : min_count_(min_count) {}
 
   // A change of the words: `word`, seen |by| times, holds the pair in one place more (by > 0) or less. A decrease of a
-  // pair that was never increased is ignored: pairs nobody wants are left out by not increasing them. Expected O(1).
+  // pair that was never increased is ignored: pairs nobody wants are left out by not increasing them. All increases of
+  // a pair come before the same Settle, and those of a word one behind the other. Expected O(1).
   void Change(TokenId left, TokenId right, uint32_t word, int64_t by);
 
-  // Makes the changes since the last call visible to Pop, PopMerged and WordsOf.
+  // Makes the changes since the last call visible to Pop and WordsOf.
   void Settle();
 
-  // The unmerged pair seen most often, ties by lower left id, then lower right id; nothing when none is left. It comes
-  // again unless SetMerged or Refuse follows.
+  // The pair seen most often, ties by lower left id, then lower right id; nothing when none is left. It comes again
+  // unless Close follows.
   std::optional<uint32_t> Pop();
-  // A merged pair that newly formed neighbours have brought back, the lowest rank first; nothing when there is none.
-  std::optional<uint32_t> PopMerged();
+  // It was merged everywhere, or shall never be.
+  void Close(uint32_t pair) { pairs_[pair].closed = true; }
 
   const Pair& operator[](uint32_t pair) const { return pairs_[pair]; }
-  // Words that hold the pair, some perhaps no more, none twice from one settling. Valid until Settle.
+  // Words that held the pair when it was settled. Valid until the next Settle.
   std::span<const uint32_t> WordsOf(uint32_t pair) const {
     return {words_.data() + pairs_[pair].begin, pairs_[pair].size};
   }
 
-  void SetMerged(uint32_t pair, int32_t rank) { pairs_[pair].rank = rank; }
-  // Never to be merged.
-  void Refuse(uint32_t pair) { pairs_[pair].rank = kRefused; }
-  // All places of the pair were merged away.
-  void Clear(uint32_t pair);
-
  private:
-  static constexpr int32_t kNoRank = -1, kRefused = -2;
   struct Arrival {
     uint32_t pair, word;
   };
@@ -81,7 +75,6 @@ class PairCounts {
   std::vector<Arrival> arrivals_;  // and their words
   // Candidates with counts of the past: Pop compares and puts back, which is cheaper than finding them on each change.
   std::priority_queue<Candidate> queue_;
-  std::vector<uint32_t> merged_;  // for PopMerged
 };
 
 }  // namespace nosa::text

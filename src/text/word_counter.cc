@@ -12,11 +12,19 @@ namespace {
 // Enough parts in a round for many threads, and each large enough that its overhead does not count.
 constexpr size_t kPartBytes = 256 << 10;
 
-bool IsSafeLineEnd(std::string_view text, size_t newline) {
-  if (newline == 0 || newline + 1 >= text.size()) return false;
-  const std::string_view before = text.substr(0, newline);
+// Whether the byte at `place`, white space, stands between two characters that are none.
+bool StandsAlone(std::string_view text, size_t place) {
+  if (place == 0 || place + 1 >= text.size()) return false;
+  const std::string_view before = text.substr(0, place);
   return !IsWhitespace(DecodeUtf8(before.substr(LastCharacterStart(before))).code_point) &&
-         !IsWhitespace(DecodeUtf8(text.substr(newline + 1)).code_point);
+         !IsWhitespace(DecodeUtf8(text.substr(place + 1)).code_point);
+}
+
+// The last such byte that is `space` and below `end`; npos when there is none.
+size_t LastAlone(std::string_view text, char space, size_t end) {
+  size_t i = text.rfind(space, end - 1);
+  while (i != text.npos && i > 0 && !StandsAlone(text, i)) i = text.rfind(space, i - 1);
+  return i == 0 ? text.npos : i;
 }
 
 // The largest character boundary that is at most `end`.
@@ -29,9 +37,8 @@ size_t CharacterEnd(std::string_view text, size_t end) {
 
 size_t PartBytes(std::string_view text, size_t max_bytes) {
   if (text.size() <= max_bytes) return text.size();
-  for (size_t i = text.rfind('\n', max_bytes - 1); i != text.npos && i > 0; i = text.rfind('\n', i - 1)) {
-    if (IsSafeLineEnd(text, i)) return i + 1;
-  }
+  if (const size_t newline = LastAlone(text, '\n', max_bytes); newline != text.npos) return newline + 1;
+  if (const size_t blank = LastAlone(text, ' ', max_bytes); blank != text.npos) return blank;
   return CharacterEnd(text, max_bytes);
 }
 
@@ -50,7 +57,7 @@ void WordCounter::Add(std::string_view text) {
     round_.append(text.substr(0, bytes));
     part_ends_.push_back(round_.size());
     text.remove_prefix(bytes);
-    if (round_.size() >= round_bytes_) CountRound();
+    if (round_.size() >= round_bytes_) CountPending();
   }
 }
 
@@ -68,7 +75,7 @@ void WordCounter::CountPart(std::string_view part, Worker* worker) const {
   worker->arena.clear();
 }
 
-void WordCounter::CountRound() {
+void WordCounter::CountPending() {
   const std::string_view round = round_;
   pool_.ParallelFor(static_cast<int64_t>(part_ends_.size()), 1, [&](int64_t begin, int64_t end, int thread) {
     for (auto i = static_cast<size_t>(begin); i < static_cast<size_t>(end); ++i) {
@@ -103,7 +110,7 @@ void WordCounter::HoldBound() {
 }
 
 WordTable WordCounter::Finish() {
-  CountRound();
+  CountPending();
   workers_.clear();
   workers_.resize(static_cast<size_t>(pool_.size()));
   round_ = {};

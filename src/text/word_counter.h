@@ -14,9 +14,9 @@
 namespace nosa::text {
 
 // Bytes of the first part of `text` (well-formed UTF-8, not empty) when it is to be cut into parts of at most
-// `max_bytes` (>= 8) that are pre-tokenized apart: all of a short text; else up to the last line end that stands
-// between two characters other than white space, where the words of GPT-2 and of Llama 3 end in any case. Without such
-// a line end the cut is between any two characters, and may be in a word. O(max_bytes).
+// `max_bytes` (>= 8) that are pre-tokenized apart: all of a short text; else up to where the words of GPT-2 and of
+// Llama 3 end in any case: behind the last line end, or else before the last blank, that stands between two characters
+// other than white space. Without either the cut is between any two characters, perhaps in a word. O(max_bytes).
 size_t PartBytes(std::string_view text, size_t max_bytes);
 
 // Memory: a round of text (kRoundBytes), the words of one round on every thread, and one table of all words, which is
@@ -39,8 +39,10 @@ class WordCounter {
   // Borrows nothing. `threads` >= 1. `round_bytes` is for tests.
   WordCounter(PreTokenizer pre_tokenizer, uint64_t max_table_bytes, int threads, size_t round_bytes = kRoundBytes);
 
-  // `text` is well-formed and copied. Words do not reach over texts.
+  // `text` is well-formed and copied; it is counted when a round is full. Words do not reach over texts.
   void Add(std::string_view text);
+  // Counts what is pending, as a round that is not full.
+  void CountPending();
   // Counts what is pending and gives the table away; the counter is empty after it.
   WordTable Finish();
   const Stats& stats() const { return stats_; }
@@ -54,7 +56,6 @@ class WordCounter {
     int64_t count = 0;
   };
   void CountPart(std::string_view part, Worker* worker) const;
-  void CountRound();
   void HoldBound();
 
   PreTokenizer pre_tokenizer_;
