@@ -7,6 +7,7 @@
 #include "apps/table.h"
 #include "io/json.h"
 #include "text/tokenizer.h"
+#include "text/utf8.h"
 
 namespace nosa::apps {
 namespace {
@@ -16,6 +17,22 @@ struct InspectFlags {
   std::string text;
   bool json = false;
 };
+
+// A token as text; bytes that are no character by themselves as <0xNN>.
+std::string Shown(std::string_view bytes) {
+  std::string shown;
+  while (!bytes.empty()) {
+    const text::Utf8Step step = text::DecodeUtf8(bytes);
+    if (step.ok) {
+      shown += bytes.substr(0, step.bytes);
+    } else {
+      for (const char byte : bytes.substr(0, step.bytes))
+        shown += fmt::format("<0x{:02X}>", static_cast<uint8_t>(byte));
+    }
+    bytes.remove_prefix(step.bytes);
+  }
+  return shown;
+}
 
 Status Inspect(const InspectFlags& flags) {
   const std::filesystem::path file =
@@ -27,7 +44,7 @@ Status Inspect(const InspectFlags& flags) {
   json["vocab_size"] = tokenizer->vocab_size();
   json["ids"] = ids;
   json["pieces"] = io::OrderedJson::array();
-  for (const TokenId id : ids) json["pieces"].push_back(std::string(tokenizer->TokenBytes(id)));
+  for (const TokenId id : ids) json["pieces"].push_back(Shown(tokenizer->TokenBytes(id)));
   json["decoded"] = decoded;
   if (flags.json) {
     PrintJson(json);

@@ -22,7 +22,7 @@ namespace {
 namespace fs = std::filesystem;
 
 // What is held out is cut in parts of this size, so that it comes from many places.
-constexpr size_t kPartBytes = 64 * kKiB;
+constexpr size_t kPartBytes = 8 * kKiB;
 // Of what is measured: enough for four digits, and little beside the training.
 constexpr size_t kMeasuredBytes = 8 * kMiB;
 constexpr size_t kShownTokens = 8;
@@ -36,7 +36,7 @@ struct TrainFlags {
   std::vector<std::string> special;  // none: the trainer's
   std::string pattern = text::BpeTrainerOptions().pattern;
   std::optional<uint64_t> word_memory = text::BpeTrainerOptions().max_table_bytes;
-  int held_out = 50;
+  int held_out = 20;
   int threads = 0;
   bool json = false, quiet = false;
 
@@ -196,7 +196,7 @@ io::OrderedJson ToJson(const Outcome& outcome, const Place& place) {
   json["bytes"] = outcome.counted.bytes;
   json["words"] = outcome.counted.words;
   json["distinct_words"] = outcome.distinct_words;
-  json["forgotten_words"] = outcome.counted.forgotten;
+  json["thinned_out"] = outcome.counted.thinned_out;
   json["files_left_out"] = outcome.left_out;
   json["measured"] = {{"held_out", outcome.measured.held_out},
                       {"bytes", outcome.measured.bytes},
@@ -238,9 +238,9 @@ void PrintForPeople(const Outcome& outcome, const Place& place, const TrainFlags
   if (outcome.left_out > 0)
     facts.emplace_back("left out", fmt::format("{} files (binary, empty, over {} or not UTF-8)", outcome.left_out,
                                                FormatByteSize(eval::CorpusOptions().max_file_bytes)));
-  if (counted.forgotten > 0)
-    facts.emplace_back(
-        "forgotten", fmt::format("{} words of rare kinds, for want of --word-memory", FormatCount(counted.forgotten)));
+  if (counted.thinned_out > 0)
+    facts.emplace_back("thinned out", fmt::format("{} times, half of the rare words: --word-memory is {}",
+                                                  counted.thinned_out, FormatByteSize(*flags.word_memory)));
   Print(FormatFacts(facts));
 }
 
@@ -287,7 +287,8 @@ void AddTokenizerTrain(Command command) {
   command.Text("--pattern", &flags->pattern, "how text is cut into words: gpt2, llama3 or a regular expression");
   command.Int("--held-out", &flags->held_out, 0,
               "one of so many parts of the text is only measured, not trained on; 0: none");
-  command.Size("--word-memory", &flags->word_memory, "memory for distinct words; beyond it rare ones are forgotten");
+  command.Size("--word-memory", &flags->word_memory,
+               "memory for distinct words; beyond it half of the rare ones are forgotten");
   command.Int("--threads", &flags->threads, 0, "threads; 0: as many as there are processors");
   command.Switch("--json", &flags->json, "results as JSON");
   command.Switch("--quiet", &flags->quiet, "only results and errors");

@@ -12,6 +12,8 @@ namespace nosa::text {
 namespace {
 
 constexpr int kBytes = 256;
+// Less could not hold the words of a page.
+constexpr uint64_t kLeastTableBytes = kMiB;
 
 // Llama 3's words: as GPT-2's, with contractions in any case, at most three digits, one character of any other kind
 // before letters, and line ends with the punctuation before them.
@@ -63,6 +65,9 @@ Status CheckNumbers(const BpeTrainerOptions& options) {
     return InvalidArgument("expected a frequency from 0 on, found {}", options.min_frequency);
   if (options.max_token_bytes < 0)
     return InvalidArgument("expected a token length from 0 on, found {} bytes", options.max_token_bytes);
+  if (options.max_table_bytes < kLeastTableBytes)
+    return InvalidArgument("a table of words of {} is too small: expected at least {}",
+                           FormatByteSize(options.max_table_bytes), FormatByteSize(kLeastTableBytes));
   if (options.threads < 1) return InvalidArgument("expected at least one thread, found {}", options.threads);
   return Status::Ok();
 }

@@ -27,9 +27,9 @@ struct BpeTrainerOptions {
   // tokenizer.json) whose matches are words, as is what stands between them.
   std::string pattern = "gpt2";
   int max_token_bytes = 0;  // 0: no limit
-  // Of the table of distinct words; beyond it rare words are forgotten (WordCounter). Learning takes up to some three
-  // times as much. 512 MiB are over ten million words, which several gigabytes of prose do not reach.
-  uint64_t max_table_bytes = 512 * kMiB;
+  // Of the table of distinct words; beyond it rare words are thinned out (WordCounter). Learning takes up to five times
+  // as much. 256 MiB are over five million words; the 200 MB of code in docs/tokenizer.md have a tenth of that.
+  uint64_t max_table_bytes = 256 * kMiB;
   int threads = 1;
 };
 
@@ -44,7 +44,7 @@ struct TrainedBpe {
 };
 
 // Not thread-safe; uses threads of its own. The result depends on the texts, their order only where rare words had to
-// be forgotten, and the options without `threads`.
+// be thinned out, and the options without `threads`.
 class BpeTrainer {
  public:
   // What Create would refuse the options for. kInvalidArgument: vocab_size below the special tokens and 256 or above

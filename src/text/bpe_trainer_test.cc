@@ -148,6 +148,7 @@ TEST(BpeTrainer, RefusesInOneSentence) {
       {{.pattern = "("}, "the regular expression \"(\" is wrong"},
       {{.min_frequency = -1}, "expected a frequency from 0 on, found -1"},
       {{.max_token_bytes = -1}, "found -1 bytes"},
+      {{.max_table_bytes = 1000}, "a table of words of 1000 B is too small: expected at least 1.0 MiB"},
       {{.threads = 0}, "at least one thread"},
   };
   for (const auto& [options, message] : cases) {

@@ -31,6 +31,7 @@ MergeLearner::MergeLearner(WordTable words, const std::vector<std::string>& spec
   AddAlphabet(special_tokens);
   AddWords(words);
   words = WordTable();  // its memory is free for what follows
+  pairs_.Reserve(symbols_.size());
   for (uint32_t word = 0; word < counts_.size(); ++word) {
     const TokenId* symbols = symbols_.data() + begins_[word];
     for (uint32_t i = 0; i + 1 < sizes_[word]; ++i) Change(symbols[i], symbols[i + 1], word, counts_[word]);

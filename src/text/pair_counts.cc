@@ -8,6 +8,8 @@ namespace nosa::text {
 namespace {
 
 constexpr size_t kFirstSlots = size_t{1} << 16;
+// Arrivals between two merges are few beside those of the first count.
+constexpr size_t kMostKept = size_t{1} << 20;
 
 // The multiplier is 2^64 / golden ratio, as in MergeTable; the high bits are the good ones.
 size_t HomeOf(uint64_t key, size_t mask) { return static_cast<size_t>((key * 0x9E3779B97F4A7C15u) >> 32) & mask; }
@@ -65,6 +67,7 @@ void PairCounts::Settle() {
   }
   grown_.clear();
   arrivals_.clear();
+  if (arrivals_.capacity() > kMostKept) arrivals_ = {};
 }
 
 void PairCounts::Offer(uint32_t index) {

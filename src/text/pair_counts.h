@@ -28,6 +28,9 @@ class PairCounts {
   // `min_count` >= 1: Pop leaves out rarer pairs.
   explicit PairCounts(int64_t min_count) : min_count_(min_count) {}
 
+  // Room for so many increases before the next Settle: for the first one, which has by far the most.
+  void Reserve(size_t increases) { arrivals_.reserve(increases); }
+
   // A change of the words: `word`, seen |by| times, holds the pair in one place more (by > 0) or less. A decrease of a
   // pair that was never increased is ignored: pairs nobody wants are left out by not increasing them. All increases of
   // a pair come before the same Settle, and those of a word one behind the other. Expected O(1).

@@ -93,20 +93,24 @@ void WordCounter::CountPending() {
   HoldBound();
 }
 
-void WordCounter::HoldBound() {
-  if (table_.bytes() <= max_table_bytes_) return;
+// The smallest power of two k such that the table fits in `bytes` without half of the words seen up to k times; all
+// words count among these when that is not enough.
+int64_t WordCounter::RareUpTo(uint64_t bytes) const {
   for (int64_t k = 1;; k *= 2) {
-    uint64_t words = 0, text_bytes = 0;
-    int64_t dropped = 0;
+    uint64_t rare = 0;
+    bool all = true;
     table_.ForEach([&](std::string_view word, int64_t count) {
-      words += count > k ? 1 : 0;
-      text_bytes += count > k ? word.size() : 0;
-      dropped += count > k ? 0 : count;
+      rare += count > k ? 0 : WordTable::BytesOf(1, word.size());
+      all = all && count <= k;
     });
-    if (WordTable::BytesOf(words, text_bytes) > max_table_bytes_ / 2) continue;
-    stats_.forgotten += dropped;
-    return table_.DropUpTo(k);
+    if (all || table_.bytes() - rare / 2 <= bytes) return k;
   }
+}
+
+void WordCounter::HoldBound() {
+  // Each time other halves go, else the same words would double again and again.
+  while (table_.bytes() > max_table_bytes_)
+    table_.ThinOut(RareUpTo(max_table_bytes_ / 4 * 3), static_cast<uint64_t>(++stats_.thinned_out));
 }
 
 WordTable WordCounter::Finish() {

@@ -20,16 +20,17 @@ namespace nosa::text {
 size_t PartBytes(std::string_view text, size_t max_bytes);
 
 // Memory: a round of text (kRoundBytes), the words of one round on every thread, and one table of all words, which is
-// held to `max_table_bytes` after each round by "lossy counting" (Manku and Motwani, 2002): words seen up to k times
-// are forgotten, with the smallest power of two k that halves the table, so a word may be counted short by the sum of
-// all k. Rounds are cut by bytes of text: the counts depend on the texts and their order, not on threads.
+// held to `max_table_bytes` after each round: half of the rarest words are forgotten, and the others of them count
+// double (WordTable::ThinOut), so that pairs of letters keep their counts on average. "The rarest" are those seen up to
+// k times, with the smallest power of two k that takes a quarter off the bound. Rounds are cut by bytes of text: the
+// counts depend on the texts and their order, not on threads.
 class WordCounter {
  public:
   struct Stats {
     int64_t texts = 0;
     int64_t bytes = 0;
-    int64_t words = 0;      // with repetitions
-    int64_t forgotten = 0;  // of them, those in words that were dropped to hold the bound
+    int64_t words = 0;        // with repetitions
+    int64_t thinned_out = 0;  // how many times, to hold the bound
   };
   // A word is cut after so many bytes: learning visits whole words, and a word of a megabyte would be visited a
   // megabyte long for each of thousands of merges.
@@ -56,6 +57,7 @@ class WordCounter {
     int64_t count = 0;
   };
   void CountPart(std::string_view part, Worker* worker) const;
+  int64_t RareUpTo(uint64_t bytes) const;
   void HoldBound();
 
   PreTokenizer pre_tokenizer_;

@@ -102,7 +102,7 @@ TEST(WordCounter, CountsWordsOfEachText) {
   EXPECT_EQ(CountsOf(table), (Counts{{"a", 1}, {" b", 1}, {" a", 2}, {"b", 1}}));
   EXPECT_EQ(counter.stats().texts, 3);
   EXPECT_EQ(counter.stats().words, 5);
-  EXPECT_EQ(counter.stats().forgotten, 0);
+  EXPECT_EQ(counter.stats().thinned_out, 0);
   EXPECT_EQ(counter.Finish().size(), 0u);
 }
 
@@ -142,7 +142,8 @@ TEST(WordCounter, LongWordsAreCut) {
   EXPECT_EQ(joined.size(), word.size());
 }
 
-// Rare words go, frequent ones stay and are counted short by little; which, does not depend on threads.
+// Half of the rare words go, the frequent one is counted right, and the sum of all stays about what it is; which words,
+// does not depend on threads.
 TEST(WordCounter, HoldsItsBound) {
   constexpr uint64_t kBound = 40000;  // some 900 words
   Counts first;
@@ -164,8 +165,9 @@ TEST(WordCounter, HoldsItsBound) {
     EXPECT_EQ(counts.at(" often"), 200);
     int64_t kept = 0;
     for (const auto& [word, count] : counts) kept += count;
-    EXPECT_EQ(kept + counter.stats().forgotten, all);
-    EXPECT_GT(counter.stats().forgotten, 0);
+    // The last of the rare words count for 16 that were seen, so the sum's standard deviation is some 400.
+    EXPECT_NEAR(static_cast<double>(kept), static_cast<double>(all), 2000);
+    EXPECT_GT(counter.stats().thinned_out, 3);
     if (first.empty()) first = counts;
     EXPECT_EQ(counts, first) << threads;
   }

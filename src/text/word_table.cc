@@ -12,8 +12,8 @@ namespace {
 
 constexpr size_t kFirstSlots = 1024;
 
-uint32_t HashOf(std::string_view word) {
-  return static_cast<uint32_t>(Hash64(AsBytes(std::span<const char>(word.data(), word.size()))));
+uint32_t HashOf(std::string_view word, uint64_t seed = 0) {
+  return static_cast<uint32_t>(Hash64(AsBytes(std::span<const char>(word.data(), word.size())), seed));
 }
 
 }  // namespace
@@ -59,10 +59,14 @@ void WordTable::ForEach(FunctionRef<void(std::string_view word, int64_t count)> 
   for (const Entry& entry : entries_) visit(TextOf(entry), entry.count);
 }
 
-void WordTable::DropUpTo(int64_t count) {
+void WordTable::ThinOut(int64_t count, uint64_t seed) {
   WordTable kept;
   ForEach([&](std::string_view word, int64_t seen) {
-    if (seen > count) kept.Add(word, seen);
+    if (seen > count) {
+      kept.Add(word, seen);
+    } else if (HashOf(word, seed) % 2 == 0) {
+      kept.Add(word, 2 * seen);
+    }
   });
   *this = std::move(kept);
 }

@@ -31,8 +31,9 @@ class WordTable {
   }
   uint64_t bytes() const { return BytesOf(entries_.size(), text_.size()); }
 
-  // Forgets the words seen at most `count` times and frees their memory. O(all).
-  void DropUpTo(int64_t count);
+  // Of the words seen at most `count` times, forgets about half, drawn by `seed` and the word, and lets each of the
+  // others count double, so that sums over all words stay what they were on average. Frees memory. O(all).
+  void ThinOut(int64_t count, uint64_t seed);
   void Clear();
 
  private:

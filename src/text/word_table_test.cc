@@ -43,14 +43,20 @@ TEST(WordTable, ManyWords) {
   EXPECT_EQ(CountsOf(sum), expected);
 }
 
-TEST(WordTable, DropsRareWords) {
-  WordTable table;
-  for (int i = 0; i < 5000; ++i) table.Add(std::to_string(i % 1700), 1);  // 0 to 1599 three times, the others twice
-  table.DropUpTo(2);
-  EXPECT_EQ(table.size(), 1600u);
-  table.Add("1650", 1);
-  EXPECT_EQ(CountsOf(table)["1650"], 1) << "what was forgotten counts from 0";
-  EXPECT_EQ(CountsOf(table)["1599"], 3);
+TEST(WordTable, ThinsOutRareWords) {
+  WordTable table, other;
+  for (int i = 0; i < 5000; ++i) {  // 0 to 1599 three times, 1600 to 1699 twice
+    table.Add(std::to_string(i % 1700), 1);
+    other.Add(std::to_string(i % 1700), 1);
+  }
+  table.ThinOut(1, 1);
+  EXPECT_EQ(table.size(), 1700u);
+  table.ThinOut(2, 1);
+  const Counts counts = CountsOf(table);
+  EXPECT_NEAR(static_cast<double>(table.size()), 1650, 15) << "half of 100 words; the standard deviation is 5";
+  for (const auto& [word, count] : counts) EXPECT_EQ(count, std::stoi(word) < 1600 ? 3 : 4);
+  other.ThinOut(2, 2);
+  EXPECT_NE(CountsOf(other), counts) << "another seed, other words";
   table.Clear();
   EXPECT_EQ(table.bytes(), 0u);
   table.Add("7", 1);
