@@ -47,6 +47,7 @@ void PairCounts::Change(TokenId left, TokenId right, uint32_t word, int64_t by) 
   Pair& pair = pairs_[index];
   pair.count += by;
   if (by < 0 || pair.last_word == word) return;
+  NOSA_CHECK(pair.begin == kUnfiled, "the pair {} {} grows again", left, right);
   if (pair.size == 0) grown_.push_back(index);
   ++pair.size;
   pair.last_word = word;
@@ -56,7 +57,6 @@ void PairCounts::Change(TokenId left, TokenId right, uint32_t word, int64_t by) 
 void PairCounts::Settle() {
   for (const uint32_t index : grown_) {
     Pair& pair = pairs_[index];
-    NOSA_CHECK(pair.begin == kUnfiled, "the pair {} {} is filed twice", pair.left, pair.right);
     pair.begin = words_.size();
     words_.resize(words_.size() + std::exchange(pair.size, 0));
     Offer(index);

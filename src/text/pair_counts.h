@@ -33,7 +33,7 @@ class PairCounts {
 
   // A change of the words: `word`, seen |by| times, holds the pair in one place more (by > 0) or less. A decrease of a
   // pair that was never increased is ignored: pairs nobody wants are left out by not increasing them. All increases of
-  // a pair come before the same Settle, and those of a word one behind the other. Expected O(1).
+  // a pair come before one and the same Settle: new places of a pair come with a new token of it. Expected O(1).
   void Change(TokenId left, TokenId right, uint32_t word, int64_t by);
 
   // Makes the changes since the last call visible to Pop and WordsOf.

@@ -34,7 +34,7 @@ TEST(WordTable, CountsEachWord) {
 TEST(WordTable, ManyWords) {
   WordTable tables[2], sum;
   Counts expected;
-  for (int i = 0; i < 60000; ++i) {
+  for (int64_t i = 0; i < 60000; ++i) {
     const std::string word = std::to_string(i * i % 20011);
     tables[i % 2].Add(word, i % 3);
     expected[word] += i % 3;
