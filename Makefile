@@ -28,7 +28,7 @@ test-asan: setup ## the same under the address and undefined-behaviour sanitizer
 test-tsan: setup ## the same under the thread sanitizer
 	@tools/test.sh tsan
 
-test-clients: setup ## serve, with OpenAI's client and lm-evaluation-harness (from PyPI, in build/)
+test-clients: setup ## tokenizer training and serve, with the clients people use (from PyPI, in build/)
 	@tools/setup.sh clients
 	@tools/test_clients.sh
 

@@ -1,5 +1,5 @@
 #!/bin/bash
-# Tests nosa serve with the clients people use: OpenAI's Python package and lm-evaluation-harness, from PyPI, in a
+# Tests nosa with what people use beside it: tokenizers, OpenAI's Python package, lm-evaluation-harness, from PyPI, in a
 # virtual environment of their own. usage: tools/test_clients.sh [preset]   (default: release)
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -19,7 +19,7 @@ if ! cmp -s "$wanted" build/clients/installed.txt; then
 fi
 
 failed=0
-for suite in openai_test lm_eval_test; do
+for suite in tokenizer_test openai_test lm_eval_test; do
   echo "== $suite"
   # Nothing is fetched while testing.
   TQDM_DISABLE=1 HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1 HF_HOME=$PWD/build/clients/huggingface \

@@ -1,5 +1,7 @@
 #include "apps/report.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
@@ -30,6 +32,8 @@ Status CheckOutputFile(std::string_view flag, const std::filesystem::path& file)
   if (!std::filesystem::is_directory(directory, error))
     return NotFound("{} {}: there is no directory {}", flag, file.string(), directory.string());
   if (std::filesystem::is_directory(file, error)) return InvalidArgument("{} {} is a directory", flag, file.string());
+  if (::access(directory.c_str(), W_OK) != 0)
+    return IoError("{} {}: cannot write in {}: {}", flag, file.string(), directory.string(), std::strerror(errno));
   return Status::Ok();
 }
 

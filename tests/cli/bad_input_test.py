@@ -3,22 +3,8 @@ import json
 import os
 import re
 import struct
-import subprocess
 
-from program import MODEL, ProgramTest, main, run
-
-
-def small_disk(place):
-    """The start of a command line that sees a file system of 4 MiB at `place`; None where that is refused."""
-    script = 'mount -t tmpfs -o size=4m tmpfs "$0" && exec "$@"'
-    for flags in ("-m", "-rm"):  # as root, or as one's own root
-        command = ("unshare", flags, "sh", "-c", script, place)
-        try:
-            if subprocess.run([*command, "true"], capture_output=True, check=False).returncode == 0:
-                return command
-        except FileNotFoundError:
-            return None
-    return None
+from program import MODEL, ProgramTest, main, run, small_disk
 
 
 class UsageTest(ProgramTest):

@@ -25,6 +25,19 @@ def max_rss(*args):
     return process.returncode, usage.ru_maxrss * 1024
 
 
+def small_disk(place, size="4m"):
+    """The start of a command line that sees a file system of so many bytes at `place`; None where that is refused."""
+    script = f'mount -t tmpfs -o size={size} tmpfs "$0" && exec "$@"'
+    for flags in ("-m", "-rm"):  # as root, or as one's own root
+        command = ("unshare", flags, "sh", "-c", script, place)
+        try:
+            if subprocess.run([*command, "true"], capture_output=True, check=False).returncode == 0:
+                return command
+        except FileNotFoundError:
+            return None
+    return None
+
+
 class ProgramTest(unittest.TestCase):
     """Cases run in a directory of their own."""
 
