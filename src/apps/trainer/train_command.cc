@@ -11,6 +11,7 @@
 #include "apps/trainer/train_flags.h"
 #include "backend/cpu/cpu_backend.h"
 #include "base/log.h"
+#include "base/parallel.h"
 #include "io/file.h"
 
 namespace nosa::apps {
@@ -101,14 +102,11 @@ Status TrainModel(TrainFlags flags) {
   NOSA_ASSIGN_OR_RETURN(const train::Beginning beginning, MakeBeginning(flags, *tokenizer.tokenizer));
   NOSA_ASSIGN_OR_RETURN(const auto owned, MakeWorkers(flags));
   std::vector<ops::Backend*> workers;
-  int threads = 0;
-  for (const auto& worker : owned) {
-    workers.push_back(worker.get());
-    threads += worker->threads();
-  }
+  for (const auto& worker : owned) workers.push_back(worker.get());
+  const int threads = flags.common.threads > 0 ? flags.common.threads : AvailableProcessors();
   std::unique_ptr<Progress> reading;
   NOSA_ASSIGN_OR_RETURN(const train::Mixture data,
-                        MakeMixture(flags, tokenizer, beginning.config, std::max(1, threads),
+                        MakeMixture(flags, tokenizer, beginning.config, threads,
                                     [&](int64_t done, int64_t all) {
                                       if (!reading)
                                         reading = std::make_unique<Progress>(ProgressOptions{
