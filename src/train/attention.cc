@@ -62,7 +62,7 @@ class SparseAttention : public torch::autograd::Function<SparseAttention> {
     const at::Tensor dout = grads[0].contiguous();
     const at::Tensor dq = at::empty_like(saved[0]), dk = at::empty_like(saved[1]), dv = at::empty_like(saved[2]);
     at::Tensor ds;
-    if (saved[3].defined()) ds = at::empty_like(saved[3]);
+    if (saved[3].numel() > 0) ds = at::empty_like(saved[3]);
     ops::sequence_attention_grad(compute->backend(), compute->stream(),
                                  {.forward = ForwardArgs(method, tokens, saved),
                                   .dout = ViewOf(dout),
@@ -128,7 +128,9 @@ at::Tensor Attend(const Compute& compute, const Method& method, int tokens, cons
   if (method.dense()) return DenseAttention(tokens, q, k, v);
   NOSA_CHECK(s.defined() || !method.needs_importance(), "{} attention without importance", method.name);
   const at::Tensor masks = SelectMasks(compute, method, tokens, q, k, s);
-  return SparseAttention::apply(q, k, v, method.bias ? s : at::Tensor(), masks, &compute, &method, int64_t{tokens});
+  // LibTorch 1 takes no undefined tensor here: no bias is one without elements.
+  const at::Tensor bias = method.bias ? s : at::empty({0}, q.options().dtype(at::kFloat));
+  return SparseAttention::apply(q, k, v, bias, masks, &compute, &method, int64_t{tokens});
 }
 
 }  // namespace nosa::train

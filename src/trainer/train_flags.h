@@ -9,7 +9,10 @@
 #include "train/text_source.h"
 #include "train/trainer.h"
 
-namespace nosa::apps {
+namespace nosa::trainer {
+
+using apps::Command;
+using apps::CommonFlags;
 
 struct TrainFlags {
   train::TrainPlan plan;
@@ -47,4 +50,4 @@ Result<train::Mixture> MakeMixture(const TrainFlags& flags, const LoadedTokenize
                                    const schema::ModelConfig& config, int threads,
                                    const std::function<void(int64_t, int64_t)>& progress);
 
-}  // namespace nosa::apps
+}  // namespace nosa::trainer

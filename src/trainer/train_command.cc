@@ -1,4 +1,4 @@
-#include "apps/trainer/train_command.h"
+#include "trainer/train_command.h"
 
 #include <algorithm>
 #include <memory>
@@ -8,20 +8,26 @@
 #include "apps/report.h"
 #include "apps/session.h"
 #include "apps/table.h"
-#include "apps/trainer/train_flags.h"
+#include "trainer/train_flags.h"
 #include "backend/cpu/cpu_backend.h"
 #include "base/log.h"
 #include "io/file.h"
 
-namespace nosa::apps {
+namespace nosa::trainer {
 namespace {
 
 namespace fs = std::filesystem;
 
+using apps::FormatCount;
+using apps::Print;
+using apps::PrintJson;
+using apps::Progress;
+using apps::ProgressOptions;
+
 // One for each worker: as many as there are threads and sequences to share on the CPU, one of a GPU.
 Result<std::vector<std::unique_ptr<ops::Backend>>> MakeWorkers(const TrainFlags& flags) {
   std::vector<std::unique_ptr<ops::Backend>> workers;
-  NOSA_ASSIGN_OR_RETURN(std::unique_ptr<ops::Backend> first, MakeBackend(flags.common));
+  NOSA_ASSIGN_OR_RETURN(std::unique_ptr<ops::Backend> first, apps::MakeBackend(flags.common));
   if (first->name() != "cpu") {
     workers.push_back(std::move(first));
     return workers;
@@ -90,7 +96,7 @@ void PrintReport(const TrainFlags& flags, const train::TrainReport& report) {
                            FormatCount(held_out.answers));
     facts.emplace_back("held-out loss, " + held_out.source, value);
   }
-  Print(FormatFacts(facts));
+  Print(apps::FormatFacts(facts));
   if (report.stopped) Print(fmt::format("\nStopped; the same command with --resume goes on.\n"));
 }
 
@@ -119,7 +125,7 @@ Status TrainModel(TrainFlags flags) {
   NOSA_RETURN_IF_ERROR(CopyTokenizer(tokenizer, flags.out));
   Progress progress({.what = "training", .total = train::Schedule(flags.plan).tokens(), .enabled = bars});
   train::Hooks hooks;
-  hooks.stop = Interrupted;
+  hooks.stop = apps::Interrupted;
   hooks.on_step = [&](const train::StepReport& step) {
     if (flags.common.json) PrintJson(StepJson(step));
     progress.Update(step.tokens, fmt::format("step {}, loss {:.3f}, rate {:.1e}", FormatCount(step.step), step.loss, step.rate));
@@ -150,4 +156,4 @@ void DescribeTrain(Command command) {
   command.Does([flags] { return TrainModel(*flags); }, settle);
 }
 
-}  // namespace nosa::apps
+}  // namespace nosa::trainer

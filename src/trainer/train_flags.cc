@@ -1,4 +1,4 @@
-#include "apps/trainer/train_flags.h"
+#include "trainer/train_flags.h"
 
 #include <algorithm>
 #include <charconv>
@@ -13,7 +13,7 @@
 #include "train/method.h"
 #include "train/task_source.h"
 
-namespace nosa::apps {
+namespace nosa::trainer {
 namespace {
 
 namespace fs = std::filesystem;
@@ -163,11 +163,11 @@ void AddTrainFlags(Command& command, TrainFlags* flags) {
   AddDataFlags(command, flags);
   AddModelFlags(command, flags);
   AddRunFlags(command, flags);
-  AddCommonFlags(command, &flags->common, {.model = false, .attention = false, .kv = false});
+  apps::AddCommonFlags(command, &flags->common, {.model = false, .attention = false, .kv = false});
 }
 
 Status CheckTrainFlags(const TrainFlags& flags) {
-  NOSA_RETURN_IF_ERROR(CheckCommonFlags(flags.common));
+  NOSA_RETURN_IF_ERROR(apps::CheckCommonFlags(flags.common));
   NOSA_RETURN_IF_ERROR(flags.plan.Validate());
   if (flags.data.empty()) return InvalidArgument("expected --data: a task's questions, too, are hidden in text");
   if (flags.init.empty() && flags.tokenizer.empty())
@@ -286,4 +286,4 @@ Result<train::Mixture> MakeMixture(const TrainFlags& flags, const LoadedTokenize
   return train::Mixture(std::move(shares), seed);
 }
 
-}  // namespace nosa::apps
+}  // namespace nosa::trainer
