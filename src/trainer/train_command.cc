@@ -8,10 +8,10 @@
 #include "apps/report.h"
 #include "apps/session.h"
 #include "apps/table.h"
-#include "trainer/train_flags.h"
 #include "backend/cpu/cpu_backend.h"
 #include "base/log.h"
 #include "io/file.h"
+#include "trainer/train_flags.h"
 
 namespace nosa::trainer {
 namespace {
@@ -47,8 +47,8 @@ Status CopyTokenizer(const LoadedTokenizer& tokenizer, const fs::path& out) {
   if (error) return IoError("cannot make the directory {}: {}", out.string(), error.message());
   for (const fs::path& file : tokenizer.files) {
     NOSA_ASSIGN_OR_RETURN(const std::string text, io::ReadTextFile(file));
-    const std::string name = file.extension() == ".json" && tokenizer.files.size() == 1 ? "tokenizer.json"
-                                                                                        : file.filename().string();
+    const std::string name =
+        file.extension() == ".json" && tokenizer.files.size() == 1 ? "tokenizer.json" : file.filename().string();
     NOSA_RETURN_IF_ERROR(io::WriteFileAtomically(out / name, AsBytes(std::span(text.data(), text.size()))));
   }
   return Status::Ok();
@@ -113,14 +113,14 @@ Status TrainModel(TrainFlags flags) {
     threads += worker->threads();
   }
   std::unique_ptr<Progress> reading;
-  NOSA_ASSIGN_OR_RETURN(const train::Mixture data,
-                        MakeMixture(flags, tokenizer, beginning.config, std::max(1, threads),
-                                    [&](int64_t done, int64_t all) {
-                                      if (!reading)
-                                        reading = std::make_unique<Progress>(ProgressOptions{
-                                            .what = "reading text", .unit = "bytes", .total = all, .enabled = bars});
-                                      reading->Update(done);
-                                    }));
+  NOSA_ASSIGN_OR_RETURN(
+      const train::Mixture data,
+      MakeMixture(flags, tokenizer, beginning.config, std::max(1, threads), [&](int64_t done, int64_t all) {
+        if (!reading)
+          reading = std::make_unique<Progress>(
+              ProgressOptions{.what = "reading text", .unit = "bytes", .total = all, .enabled = bars});
+        reading->Update(done);
+      }));
   reading.reset();
   NOSA_RETURN_IF_ERROR(CopyTokenizer(tokenizer, flags.out));
   Progress progress({.what = "training", .total = train::Schedule(flags.plan).tokens(), .enabled = bars});
@@ -128,7 +128,8 @@ Status TrainModel(TrainFlags flags) {
   hooks.stop = apps::Interrupted;
   hooks.on_step = [&](const train::StepReport& step) {
     if (flags.common.json) PrintJson(StepJson(step));
-    progress.Update(step.tokens, fmt::format("step {}, loss {:.3f}, rate {:.1e}", FormatCount(step.step), step.loss, step.rate));
+    progress.Update(step.tokens,
+                    fmt::format("step {}, loss {:.3f}, rate {:.1e}", FormatCount(step.step), step.loss, step.rate));
   };
   hooks.on_eval = [&](int64_t step, std::span<const train::HeldOutReport> reports) {
     for (const train::HeldOutReport& report : reports) {
@@ -146,14 +147,11 @@ Status TrainModel(TrainFlags flags) {
 void DescribeTrain(Command command) {
   auto flags = std::make_shared<TrainFlags>();
   AddTrainFlags(command, flags.get());
-  const auto settle = [flags] {
-    flags->plan.out = flags->out;
-    NOSA_ASSIGN_OR_RETURN(flags->plan.dtype, ParseDType(flags->dtype));
-    NOSA_ASSIGN_OR_RETURN(flags->plan.out_dtype,
-                          ParseDType(flags->out_dtype == "auto" ? flags->dtype : flags->out_dtype));
+  const auto check = [flags] {
+    NOSA_RETURN_IF_ERROR(CompletePlan(flags.get()));
     return CheckTrainFlags(*flags);
   };
-  command.Does([flags] { return TrainModel(*flags); }, settle);
+  command.Does([flags] { return TrainModel(*flags); }, check);
 }
 
 }  // namespace nosa::trainer

@@ -115,7 +115,8 @@ void AddModelFlags(Command& command, TrainFlags* flags) {
 }
 
 void AddDataFlags(Command& command, TrainFlags* flags) {
-  command.Texts("--data", &flags->data, "text to learn from: a file or a folder, perhaps with its share", "PATH[:SHARE]");
+  command.Texts("--data", &flags->data, "text to learn from: a file or a folder, perhaps with its share",
+                "PATH[:SHARE]");
   command.Texts("--task", &flags->tasks, "a synthetic task hidden in the first --data, and its share: facts:0.35",
                 "NAME[:SHARE]");
   command.Int("--task-questions", &flags->task_questions, 1, "questions of a task in one sequence, at most");
@@ -127,14 +128,9 @@ void AddDataFlags(Command& command, TrainFlags* flags) {
 
 void AddRunFlags(Command& command, TrainFlags* flags) {
   train::TrainPlan* plan = &flags->plan;
-  command.Parsed(
-      "--stage", "KEY=VALUE,...",
-      [plan](std::string_view text) {
-        NOSA_ASSIGN_OR_RETURN(train::Stage stage, train::ParseStage(text));
-        plan->stages.push_back(std::move(stage));
-        return Status::Ok();
-      },
-      "one after the other: tokens=200M,length=2048,attention=full|nosa|infllm2|dma[,batch=N][,rate=X]");
+  command.Texts("--stage", &flags->stages,
+                "one after the other: tokens=200M,length=2048,attention=full|nosa|infllm2|dma[,batch=N][,rate=X]",
+                "KEY=VALUE,...");
   command.Int("--batch", &plan->batch, 1, "sequences of a step");
   command.Int("--micro-batch", &plan->micro_batch, 0, "of these, at once in memory; 0: all");
   command.Number("--rate", &plan->rate, "highest learning rate");
@@ -164,6 +160,19 @@ void AddTrainFlags(Command& command, TrainFlags* flags) {
   AddModelFlags(command, flags);
   AddRunFlags(command, flags);
   apps::AddCommonFlags(command, &flags->common, {.model = false, .attention = false, .kv = false});
+}
+
+Status CompletePlan(TrainFlags* flags) {
+  flags->plan.out = flags->out;
+  NOSA_ASSIGN_OR_RETURN(flags->plan.dtype, ParseDType(flags->dtype));
+  NOSA_ASSIGN_OR_RETURN(flags->plan.out_dtype,
+                        ParseDType(flags->out_dtype == "auto" ? flags->dtype : flags->out_dtype));
+  for (const std::string& text : flags->stages) {
+    Result<train::Stage> stage = train::ParseStage(text);
+    if (!stage.ok()) return stage.status().WithContext("--stage");
+    flags->plan.stages.push_back(std::move(stage).value());
+  }
+  return Status::Ok();
 }
 
 Status CheckTrainFlags(const TrainFlags& flags) {

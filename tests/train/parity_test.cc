@@ -65,8 +65,8 @@ std::vector<float> TrainerLogits(const std::string& directory, const std::string
   Decoder decoder(compute, parameters);
   const at::Tensor ids = at::empty({static_cast<int64_t>(prompt.size())}, at::kLong);
   std::copy(prompt.begin(), prompt.end(), ids.data_ptr<int64_t>());
-  const at::Tensor logits = decoder.Logits(ids, static_cast<int>(prompt.size()),
-                                           {.method = MakeMethod(attention, *config).value()});
+  const at::Tensor logits =
+      decoder.Logits(ids, static_cast<int>(prompt.size()), {.method = MakeMethod(attention, *config).value()});
   const at::Tensor last = logits.narrow(0, logits.size(0) - rows, rows).contiguous();
   return {last.data_ptr<float>(), last.data_ptr<float>() + last.numel()};
 }
@@ -76,7 +76,8 @@ void ExpectSameLogits(const std::string& directory, const std::string& attention
   std::vector<TokenId> prompt;
   const Philox random(3);
   for (int i = 0; i < tokens; ++i)
-    prompt.push_back(static_cast<TokenId>(random.Block(static_cast<uint64_t>(i))[0] % static_cast<uint32_t>(vocabulary)));
+    prompt.push_back(
+        static_cast<TokenId>(random.Block(static_cast<uint64_t>(i))[0] % static_cast<uint32_t>(vocabulary)));
   const int rows = tokens / 2;
   const std::vector<float> engine = EngineLogits(directory, attention, prompt, rows);
   const std::vector<float> trainer = TrainerLogits(directory, attention, prompt, rows);

@@ -1,6 +1,6 @@
 // A task that a model of a million parameters learns in a minute: facts planted among noise, then questions about them.
-// A fact is one token (a name with its value), a question one (the name), and so is an answer (the value): what is to be
-// learnt is to look up the block where a name occurred, which is what sparse attention can get wrong.
+// A fact is one token (a name with its value), a question one (the name), and so is an answer (the value): what is to
+// be learnt is to look up the block where a name occurred, which is what sparse attention can get wrong.
 #pragma once
 
 #include <string_view>
@@ -14,11 +14,11 @@ namespace nosa::train {
 class PlantedFacts final : public SequenceSource {
  public:
   static constexpr int kNames = 16, kValues = 10;
-  static constexpr int kQuestions = kNames * kValues;       // first token of questions, one for each name
-  static constexpr int kAnswers = kQuestions + kNames;      // first token of answers, one for each value
-  static constexpr int kNoise = kAnswers + kValues;         // first token of the rest
+  static constexpr int kQuestions = kNames * kValues;   // first token of questions, one for each name
+  static constexpr int kAnswers = kQuestions + kNames;  // first token of answers, one for each value
+  static constexpr int kNoise = kAnswers + kValues;     // first token of the rest
   static constexpr int kVocabulary = 256;
-  static constexpr int kFactDistance = 4;                   // tokens of the text for each fact, at most kNames facts
+  static constexpr int kFactDistance = 4;  // tokens of the text for each fact, at most kNames facts
 
   explicit PlantedFacts(uint64_t seed) : seed_(seed) {}
   std::string_view name() const override { return "planted facts"; }
@@ -43,7 +43,8 @@ class PlantedFacts final : public SequenceSource {
       std::swap(places[static_cast<size_t>(i)], places[static_cast<size_t>(i + draw(2000 + i, length - i))]);
       text.names.push_back(names[static_cast<size_t>(i)]);
       text.values.push_back(draw(3000 + i, kValues));
-      text.tokens[static_cast<size_t>(places[static_cast<size_t>(i)])] = text.names.back() * kValues + text.values.back();
+      text.tokens[static_cast<size_t>(places[static_cast<size_t>(i)])] =
+          text.names.back() * kValues + text.values.back();
     }
     return text;
   }

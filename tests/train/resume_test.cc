@@ -164,10 +164,10 @@ TEST(Init, AnotherShapeNamesTheTensorAndBothShapes) {
   const auto backends = CpuWorkers(2);
   schema::ModelConfig wider = FactModel(64, 2);
   wider.intermediate_size += 8;
-  const auto other =
-      Train(next, {.config = wider, .other = {}, .init = plan.out}, Facts(3), Borrowed(backends));
+  const auto other = Train(next, {.config = wider, .other = {}, .init = plan.out}, Facts(3), Borrowed(backends));
   ASSERT_FALSE(other.ok());
-  EXPECT_THAT(std::string(other.status().message()), testing::ContainsRegex("gate_proj.weight \\[221, 64\\], found \\[213, 64\\]"));
+  EXPECT_THAT(std::string(other.status().message()),
+              testing::ContainsRegex("gate_proj.weight \\[221, 64\\], found \\[213, 64\\]"));
   const auto same =
       Train(next, {.config = FactModel(64, 2), .other = {}, .init = plan.out}, Facts(3), Borrowed(backends));
   EXPECT_TRUE(same.ok()) << same.status().ToString();

@@ -31,8 +31,8 @@ inline schema::ModelConfig FactModel(int hidden, int layers) {
   config.sparse_config_given = true;
   config.rope.theta = 10000;
   config.sparse = {.block_size = 16,
-                   .kernel_size = 8,
-                   .kernel_stride = 4,
+                   .kernel_size = 4,
+                   .kernel_stride = 2,
                    .init_blocks = 1,
                    .window_size = 16,
                    .topk = 7,
