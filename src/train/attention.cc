@@ -24,6 +24,7 @@ at::Tensor WindowMeans(const at::Tensor& x, const Method& method, int tokens) {
       .to(at::kFloat)
       .mean(-1)
       .to(x.scalar_type())
+      .contiguous()
       .view(sizes);
 }
 
