@@ -13,7 +13,7 @@
 
 namespace nosa::train {
 
-// Blocks of 16 tokens, of which a query reads 7: at 256 tokens, 9 of 16 are left out.
+// Blocks of 16 tokens, of which a query reads 8: at 256 tokens, half of them are left out.
 inline schema::ModelConfig FactModel(int hidden, int layers) {
   schema::ModelConfig config;
   config.family = "llama";
@@ -35,8 +35,8 @@ inline schema::ModelConfig FactModel(int hidden, int layers) {
                    .kernel_stride = 2,
                    .init_blocks = 1,
                    .window_size = 16,
-                   .topk = 7,
-                   .query_topk = 4};
+                   .topk = 8,
+                   .query_topk = 5};
   return config;
 }
 

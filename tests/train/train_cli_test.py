@@ -88,7 +88,7 @@ class Train(unittest.TestCase):
     def test_wrong_input_is_one_sentence(self):
         self.refused(self.train(data=self.root / "nothing"), "nothing")
         (self.root / "empty").mkdir()
-        self.refused(self.train(data=self.root / "empty"), "empty")
+        self.refused(self.train(data=self.root / "empty"), "expected text")
         self.refused(self.train(tokenizer=self.texts / "1.txt"), "1.txt")
         self.refused(self.train(stages=["--stage", "tokens=1K,length=100000,attention=full"]), "100000", "at least 100001")
         self.refused(self.train("--task", "riddles:0.5"), "riddles", "facts")
@@ -96,7 +96,7 @@ class Train(unittest.TestCase):
         self.refused(self.train("--stage", "tokens=1K"), "length", code=2)
         self.refused(self.train(tokenizer=None), "--tokenizer", code=2)
         self.refused(self.train(sizes=["--layers", "2"]), "--hidden")
-        self.refused(self.train("--heads", "3", sizes=["--layers", "1", "--hidden", "32"]), "head")
+        self.refused(self.train("--heads", "4", "--kv-heads", "3", sizes=["--layers", "1", "--hidden", "32"]), "head")
         self.refused(self.train("--topk", "1", sizes=SIZES[:8]), "topk")
         self.refused(self.train("--resume"), "no run to resume")
 
@@ -110,7 +110,7 @@ class Train(unittest.TestCase):
     def test_a_disk_that_takes_no_more(self):
         def limit():
             signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-            resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
+            resource.setrlimit(resource.RLIMIT_FSIZE, (700_000, 700_000))
 
         self.refused(self.train("--quiet", preexec_fn=limit), "training-state")
         self.assertFalse((self.out / "model.safetensors").exists())
