@@ -1,7 +1,7 @@
 # Front door: every target is one command of tools/ or cmake, so all of them work without make too.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test test-clients test-asan test-tsan fuzz lint format clean
+.PHONY: help setup build trainer demo test test-clients test-asan test-tsan fuzz lint format clean
 JOBS ?= $(shell nproc)
 export JOBS
 
@@ -15,11 +15,17 @@ build: setup ## build the program: build/release/nosa
 	@cmake --preset release > /dev/null
 	@cmake --build --preset release --target nosa -j $(JOBS)
 
+trainer: setup ## build nosa-train too, for `nosa train` (needs LibTorch)
+	@tools/setup.sh train
+	@cmake --preset release -DNOSA_TRAIN=ON > /dev/null
+	@cmake --build --preset release --target nosa nosa-train -j $(JOBS)
+
 demo: build ## answer from a long text whose KV cache does not fit in RAM
 	@build/release/nosa demo
 
 test: setup ## build everything, run every test and the lint (SLOW=1: the slow ones too)
 	@tools/setup.sh browser || echo "make test: the page is not tested, for want of a browser"
+	@tools/setup.sh train || echo "make test: the trainer is not tested, for want of LibTorch"
 	@tools/test.sh release
 
 test-asan: setup ## the same under the address and undefined-behaviour sanitizers

@@ -2,7 +2,7 @@
 
 #include "apps/command.h"
 #include "apps/program.h"
-#include "apps/trainer/run_trainer.h"
+#include "apps/run_trainer.h"
 
 namespace {
 

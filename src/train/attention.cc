@@ -20,7 +20,12 @@ at::Tensor WindowMeans(const at::Tensor& x, const Method& method, int tokens) {
   sizes[0] = sequences * windows;
   if (windows == 0) return at::empty(sizes, x.options());
   const at::Tensor rows = x.view({sequences, tokens, -1});
-  return rows.unfold(1, method.kernel_size, method.kernel_stride).to(at::kFloat).mean(-1).to(x.scalar_type()).view(sizes);
+  return rows.unfold(1, method.kernel_size, method.kernel_stride)
+      .to(at::kFloat)
+      .mean(-1)
+      .to(x.scalar_type())
+      .contiguous()
+      .view(sizes);
 }
 
 ops::SequenceAttentionArgs ForwardArgs(const Method& method, int tokens, const variable_list& saved) {
@@ -38,14 +43,14 @@ ops::SequenceAttentionArgs ForwardArgs(const Method& method, int tokens, const v
 
 class SparseAttention : public torch::autograd::Function<SparseAttention> {
  public:
-
   static Variable forward(AutogradContext* context, const Variable& q, const Variable& k, const Variable& v,
                           const Variable& s, const at::Tensor& masks, const Compute* compute, const Method* method,
                           int64_t tokens) {
     const at::Tensor out = at::empty_like(q);
     const at::Tensor lse = at::empty({q.size(0), q.size(1)}, q.options().dtype(at::kFloat));
     const variable_list saved = {q, k, v, s, masks, out, lse};
-    ops::sequence_attention(compute->backend(), compute->stream(), ForwardArgs(*method, static_cast<int>(tokens), saved));
+    ops::sequence_attention(compute->backend(), compute->stream(),
+                            ForwardArgs(*method, static_cast<int>(tokens), saved));
     context->save_for_backward(saved);
     context->saved_data["compute"] = reinterpret_cast<int64_t>(compute);
     context->saved_data["block_size"] = static_cast<int64_t>(method->block_size);
@@ -88,12 +93,12 @@ at::Tensor DenseAttention(int tokens, const at::Tensor& q, const at::Tensor& k, 
   const at::Tensor out = at::scaled_dot_product_attention(queries, keys, values, {}, 0.0, true);
 #else
   const at::Tensor future = at::ones({tokens, tokens}, q.options().dtype(at::kBool)).triu(1);
-  const at::Tensor logits = at::matmul(queries, keys.transpose(2, 3)).to(at::kFloat) /
-                            std::sqrt(static_cast<double>(q.size(2)));
+  const at::Tensor logits =
+      at::matmul(queries, keys.transpose(2, 3)).to(at::kFloat) / std::sqrt(static_cast<double>(q.size(2)));
   const at::Tensor weights = at::softmax(logits.masked_fill(future, -INFINITY), -1).to(q.scalar_type());
   const at::Tensor out = at::matmul(weights, values);
 #endif
-  return out.transpose(1, 2).reshape(q.sizes());
+  return out.transpose(1, 2).contiguous().view(q.sizes());
 }
 
 }  // namespace
@@ -128,7 +133,7 @@ at::Tensor Attend(const Compute& compute, const Method& method, int tokens, cons
   if (method.dense()) return DenseAttention(tokens, q, k, v);
   NOSA_CHECK(s.defined() || !method.needs_importance(), "{} attention without importance", method.name);
   const at::Tensor masks = SelectMasks(compute, method, tokens, q, k, s);
-  // LibTorch 2 wants every tensor of a function to be one: no bias is an empty one.
+  // LibTorch takes no undefined tensor here: no bias is one without elements.
   const at::Tensor bias = method.bias ? s : at::empty({0}, q.options().dtype(at::kFloat));
   return SparseAttention::apply(q, k, v, bias, masks, &compute, &method, int64_t{tokens});
 }

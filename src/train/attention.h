@@ -6,10 +6,10 @@
 
 namespace nosa::train {
 
-// Of `tokens`-long sequences, row b T + t being token t of sequence b. q [B T, H, D] and k after RoPE; k, v [B T, G, D];
-// s [B T, G] f32, undefined when the method has no importance. q, k and v are contiguous and of one type, f32 or bf16.
-// Returns [B T, H, D] of that type. The selection has no gradient; `compute` outlives the backward pass. Memory grows
-// with rows, but for dense attention on LibTorch 1, which holds rows times tokens.
+// Of `tokens`-long sequences, row b T + t being token t of sequence b. q [B T, H, D] and k after RoPE; k, v [B T, G,
+// D]; s [B T, G] f32, undefined when the method has no importance. q, k and v are contiguous and of one type, f32 or
+// bf16. Returns [B T, H, D] of that type. The selection has no gradient; `compute` outlives the backward pass. Memory
+// grows with rows, but for dense attention on LibTorch 1, which holds rows times tokens.
 at::Tensor Attend(const Compute& compute, const Method& method, int tokens, const at::Tensor& q, const at::Tensor& k,
                   const at::Tensor& v, const at::Tensor& s);
 

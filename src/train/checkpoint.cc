@@ -36,9 +36,8 @@ class HostTensors {
 
 // The three pieces of a state and how their tensors are named.
 std::vector<std::pair<std::string, at::Tensor>> StateParts(const Parameters& parameters, const AdamW& optimizer) {
-  return {{"master/", parameters.master()},
-          {"first/", optimizer.first_moment()},
-          {"second/", optimizer.second_moment()}};
+  return {
+      {"master/", parameters.master()}, {"first/", optimizer.first_moment()}, {"second/", optimizer.second_moment()}};
 }
 
 // The step that the name of a state says; -1 when it is none.

@@ -15,7 +15,7 @@ Status SaveModel(const Parameters& parameters, const io::Json& other, DType dtyp
 
 // Beside parameters and moments.
 struct RunState {
-  int64_t step = 0;       // steps done
+  int64_t step = 0;        // steps done
   uint64_t log_bytes = 0;  // of log.jsonl that belong to them
   io::OrderedJson decisive;
 };

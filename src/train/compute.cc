@@ -32,7 +32,8 @@ Status AdoptStream(const Compute& compute) {
 TensorView ViewOf(const at::Tensor& tensor) {
   if (!tensor.defined()) return {};
   NOSA_CHECK(tensor.is_contiguous() && tensor.dim() >= 1 && tensor.dim() <= Shape::kMaxRank,
-             "a tensor of {} dimensions{} has no view", tensor.dim(), tensor.is_contiguous() ? "" : ", not contiguous,");
+             "a tensor of {} dimensions{} has no view", tensor.dim(),
+             tensor.is_contiguous() ? "" : ", not contiguous,");
   return TensorView(tensor.data_ptr(), TypeOf(tensor),
                     Shape(std::span<const int64_t>(tensor.sizes().data(), static_cast<size_t>(tensor.dim()))));
 }

@@ -29,7 +29,8 @@ at::Tensor Rotate(const at::Tensor& x, int tokens, const at::Tensor& cos, const 
 
 }  // namespace
 
-Decoder::Decoder(const Compute& compute, const Parameters& parameters) : compute_(compute), parameters_(parameters), leaves_(parameters) {
+Decoder::Decoder(const Compute& compute, const Parameters& parameters)
+    : compute_(compute), parameters_(parameters), leaves_(parameters) {
   const std::vector<float> frequencies =
       schema::RopeInverseFrequencies(parameters.config().rope, parameters.config().head_dim);
   frequencies_ = at::empty({static_cast<int64_t>(frequencies.size())}, at::kFloat);
@@ -52,16 +53,13 @@ at::Tensor Decoder::AttentionPart(const LayerLeaves& layer, const at::Tensor& x,
   const at::Tensor normed = RmsNorm(x, layer.input_norm, config.rms_norm_eps, options.type);
   const at::Tensor qkv = at::matmul(normed, As(layer.qkv, options.type).t());
   // Queries and keys turn together: they are neighbours in memory.
-  const at::Tensor turned =
-      Rotate(qkv.narrow(1, 0, q_size + kv_size).reshape({rows, -1, dim}), tokens, cos_, sin_);
+  const at::Tensor turned = Rotate(qkv.narrow(1, 0, q_size + kv_size).reshape({rows, -1, dim}), tokens, cos_, sin_);
   const at::Tensor q = turned.narrow(1, 0, config.num_heads).contiguous();
   const at::Tensor k = turned.narrow(1, config.num_heads, config.num_kv_heads).contiguous();
   const at::Tensor v = qkv.narrow(1, q_size + kv_size, kv_size).contiguous();
   at::Tensor s;
-  if (options.method.needs_importance())
-    s = at::softplus(at::matmul(As(v, at::kFloat), layer.delta.t())) * layer.a;
-  const at::Tensor out =
-      Attend(compute_, options.method, tokens, q, k, v.view({rows, config.num_kv_heads, dim}), s);
+  if (options.method.needs_importance()) s = at::softplus(at::matmul(As(v, at::kFloat), layer.delta.t())) * layer.a;
+  const at::Tensor out = Attend(compute_, options.method, tokens, q, k, v.view({rows, config.num_kv_heads, dim}), s);
   return at::matmul(out.view({rows, q_size}), As(layer.o, options.type).t());
 }
 

@@ -20,7 +20,6 @@ class Decoder {
 
   Leaves& leaves() { return leaves_; }
 
-
   // ids [B T] i64, sequences of `tokens` tokens one after the other. Returns what the head multiplies, [B T, N] of
   // options.type.
   at::Tensor Hidden(const at::Tensor& ids, int tokens, const ForwardOptions& options);

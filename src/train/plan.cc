@@ -31,7 +31,8 @@ Result<int> ParseCount(std::string_view key, std::string_view text) {
 }  // namespace
 
 Status TrainPlan::Validate() const {
-  if (stages.empty()) return InvalidArgument("a run needs at least one stage, such as tokens=10M,length=2048,attention=nosa");
+  if (stages.empty())
+    return InvalidArgument("a run needs at least one stage, such as tokens=10M,length=2048,attention=nosa");
   if (out.empty()) return InvalidArgument("a run needs a directory for its model");
   const auto positive = [](std::string_view what, double value) {
     return std::isfinite(value) && value > 0 ? Status::Ok()
@@ -43,7 +44,8 @@ Status TrainPlan::Validate() const {
   if (clip < 0 || weight_decay < 0 || beta2 <= 0 || beta2 >= 1 || warmup < 0 || warmup > 1 || last_rate < 0 ||
       last_rate > 1) {
     return InvalidArgument(
-        "expected a clip and a decay of at least 0, beta2 between 0 and 1, a warm-up and a last rate from 0 to 1, found "
+        "expected a clip and a decay of at least 0, beta2 between 0 and 1, a warm-up and a last rate from 0 to 1, "
+        "found "
         "{}, {}, {}, {} and {}",
         clip, weight_decay, beta2, warmup, last_rate);
   }

@@ -26,10 +26,10 @@ struct TrainPlan {
   int batch = 16;       // sequences of a step
   int micro_batch = 0;  // of them, at once on one worker; 0: all
   double rate = 1e-3;
-  double last_rate = 0.1;      // of the highest, where the cosine ends
-  double warmup = 0.02;        // of all steps
-  double clip = 1.0;           // the gradient's norm at most; 0: no bound
-  double weight_decay = 0.1;   // of matrices
+  double last_rate = 0.1;     // of the highest, where the cosine ends
+  double warmup = 0.02;       // of all steps
+  double clip = 1.0;          // the gradient's norm at most; 0: no bound
+  double weight_decay = 0.1;  // of matrices
   double beta2 = 0.95;
   double importance_rate = 5;  // of A and delta, in units of the others'
   DType dtype = DType::kF32;   // of matrix products; masters are f32
@@ -37,12 +37,12 @@ struct TrainPlan {
   uint64_t seed = 0;           // of weights that no checkpoint gives
   double init_scale = 0.02;    // standard deviation of matrices at the beginning
 
-  std::filesystem::path out;     // becomes a model's directory
+  std::filesystem::path out;      // becomes a model's directory
   DType out_dtype = DType::kF32;  // of its weights
-  int save_every = 500;          // steps; 0: only at the end
-  int eval_every = 0;            // steps; 0: only at the end
-  int eval_sequences = 16;       // of each source
-  bool resume = false;           // go on with the run that `out` holds
+  int save_every = 500;           // steps; 0: only at the end
+  int eval_every = 0;             // steps; 0: only at the end
+  int eval_sequences = 16;        // of each source
+  bool resume = false;            // go on with the run that `out` holds
 
   // Each number alone: what is wrong, in one sentence.
   Status Validate() const;

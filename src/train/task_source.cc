@@ -91,8 +91,8 @@ Result<std::unique_ptr<const SequenceSource>> MakeTaskSource(std::shared_ptr<con
     Result<tasks::Filler> made = tasks::Filler::Make(tokenizer, text->held_out());
     if (made.ok()) held_out = std::move(made).value();
   }
-  return std::unique_ptr<const SequenceSource>(std::make_unique<TaskSource>(
-      std::move(text), options, std::move(task), std::move(learnt), std::move(held_out)));
+  return std::unique_ptr<const SequenceSource>(
+      std::make_unique<TaskSource>(std::move(text), options, std::move(task), std::move(learnt), std::move(held_out)));
 }
 
 }  // namespace nosa::train

@@ -32,8 +32,8 @@ struct TextOptions {
 };
 
 // Documents in an order drawn by the seed, special tokens of their text read as plain text, an end token (the
-// config's; none when it is negative) behind each. Fails as tasks::ReadCorpus. A cache that cannot be read is made anew;
-// one that cannot be written is an error (a full disk).
+// config's; none when it is negative) behind each. Fails as tasks::ReadCorpus. A cache that cannot be read is made
+// anew; one that cannot be written is an error (a full disk).
 Result<TokenText> TokenizeText(const text::Tokenizer& tokenizer, uint64_t tokenizer_fingerprint, TokenId end_token,
                                const TextOptions& options);
 

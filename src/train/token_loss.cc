@@ -15,7 +15,7 @@ constexpr int64_t kLogits = int64_t{16} << 20;
 int64_t ChunkRows(const at::Tensor& head) { return std::max<int64_t>(64, kLogits / head.size(0)); }
 
 struct Chunk {
-  at::Tensor logits, lse, targets;  // [r, V], [r, 1], [r, 1]
+  at::Tensor logits, lse, targets;                                       // [r, V], [r, 1], [r, 1]
   at::Tensor Losses() const { return lse - logits.gather(1, targets); }  // [r, 1]
 };
 

@@ -58,9 +58,8 @@ class Run {
         hooks_(hooks),
         schedule_(plan),
         parameters_(beginning.config, {.seed = plan.seed, .scale = plan.init_scale}, Compute(backends[0]).device()),
-        optimizer_(&parameters_, {.beta2 = plan.beta2,
-                                  .weight_decay = plan.weight_decay,
-                                  .importance_rate = plan.importance_rate}),
+        optimizer_(&parameters_,
+                   {.beta2 = plan.beta2, .weight_decay = plan.weight_decay, .importance_rate = plan.importance_rate}),
         workers_(backends, parameters_) {
     state_.decisive = Decisive(plan, beginning.config, data.fingerprint(), static_cast<int>(backends.size()));
   }
@@ -72,9 +71,8 @@ class Run {
   Status Resume();
   Result<Batch> MakeBatch(int64_t step) const;
   ForwardOptions OptionsOf(int stage) const {
-    return {.method = methods_[static_cast<size_t>(stage)],
-            .type = TorchType(plan_.dtype),
-            .recompute = plan_.recompute};
+    return {
+        .method = methods_[static_cast<size_t>(stage)], .type = TorchType(plan_.dtype), .recompute = plan_.recompute};
   }
   Status Step(Batch batch);
   Status NotFinite(std::string_view what, double value, const Batch& batch, const Place& place);
@@ -203,9 +201,9 @@ Status Run::Step(Batch batch) {
 }
 
 Status Run::NotFinite(std::string_view what, double value, const Batch& batch, const Place& place) {
-  const std::string kept = saved_ < 0 ? std::string("no checkpoint was saved before it")
-                                      : fmt::format("the checkpoint of step {} in {} is the last good one", saved_,
-                                                    plan_.out.string());
+  const std::string kept =
+      saved_ < 0 ? std::string("no checkpoint was saved before it")
+                 : fmt::format("the checkpoint of step {} in {} is the last good one", saved_, plan_.out.string());
   return FailedPrecondition("the {} of step {} is {}, at a rate of {:.3g}; it begins in {}; {}", what, state_.step + 1,
                             value, place.rate, workers_.FirstNonFinite(batch, OptionsOf(place.stage)), kept);
 }
@@ -219,7 +217,8 @@ Status Run::Evaluate(int stage) {
     for (int i = 0; i < batch.rows && filled.ok(); ++i)
       filled = share.source->FillHeldOut(static_cast<uint64_t>(i), batch.row(i));
     if (!filled.ok()) continue;  // too little is held out for one sequence of this length
-    NOSA_ASSIGN_OR_RETURN(const Workers::Judged judged, workers_.Judge(batch, std::max(1, plan_.micro_batch), OptionsOf(stage)));
+    NOSA_ASSIGN_OR_RETURN(const Workers::Judged judged,
+                          workers_.Judge(batch, std::max(1, plan_.micro_batch), OptionsOf(stage)));
     report_.held_out.push_back({.source = std::string(share.source->name()),
                                 .loss = judged.loss / static_cast<double>(std::max<int64_t>(1, judged.targets)),
                                 .targets = judged.targets,

@@ -25,7 +25,7 @@ struct StepReport {
 // Of sequences never learnt from.
 struct HeldOutReport {
   std::string source;
-  double loss = 0;     // mean over targets
+  double loss = 0;  // mean over targets
   int64_t targets = 0;
   int64_t answers = 0;        // targets that are part of an answer
   int64_t right_answers = 0;  // of them, the most probable token
@@ -41,8 +41,8 @@ struct Hooks {
 struct TrainReport {
   int64_t steps = 0, tokens = 0;  // in all, what an interrupted run did before included
   int64_t parameters = 0;
-  bool stopped = false;  // by Hooks::stop
-  double loss = 0;       // of the last step
+  bool stopped = false;                 // by Hooks::stop
+  double loss = 0;                      // of the last step
   std::vector<HeldOutReport> held_out;  // at the end
 };
 

@@ -95,8 +95,9 @@ Result<Workers::Judged> Workers::Judge(const Batch& batch, int micro_batch, cons
   for (const auto& worker : workers_) worker->judged = {};
   NOSA_RETURN_IF_ERROR(ForEachPiece(batch, micro_batch, [&](Worker& worker, int begin, int count) {
     const at::Device device = worker.compute.device();
-    const TokenLosses all = worker.decoder.Losses(batch.Part(batch.ids, begin, count, device),
-                                                  batch.Part(batch.targets, begin, count, device), batch.length, options);
+    const TokenLosses all =
+        worker.decoder.Losses(batch.Part(batch.ids, begin, count, device),
+                              batch.Part(batch.targets, begin, count, device), batch.length, options);
     const at::Tensor counted = batch.Part(batch.weights, begin, count, device).gt(0);
     const at::Tensor answers = batch.Part(batch.answers, begin, count, device).gt(0);
     worker.judged.loss += (all.losses * counted).sum().item<double>();

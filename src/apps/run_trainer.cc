@@ -1,4 +1,4 @@
-#include "apps/trainer/run_trainer.h"
+#include "apps/run_trainer.h"
 
 #include <unistd.h>
 

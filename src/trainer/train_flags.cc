@@ -1,4 +1,4 @@
-#include "apps/trainer/train_flags.h"
+#include "trainer/train_flags.h"
 
 #include <algorithm>
 #include <charconv>
@@ -13,7 +13,7 @@
 #include "train/method.h"
 #include "train/task_source.h"
 
-namespace nosa::apps {
+namespace nosa::trainer {
 namespace {
 
 namespace fs = std::filesystem;
@@ -115,7 +115,8 @@ void AddModelFlags(Command& command, TrainFlags* flags) {
 }
 
 void AddDataFlags(Command& command, TrainFlags* flags) {
-  command.Texts("--data", &flags->data, "text to learn from: a file or a folder, perhaps with its share", "PATH[:SHARE]");
+  command.Texts("--data", &flags->data, "text to learn from: a file or a folder, perhaps with its share",
+                "PATH[:SHARE]");
   command.Texts("--task", &flags->tasks, "a synthetic task hidden in the first --data, and its share: facts:0.35",
                 "NAME[:SHARE]");
   command.Int("--task-questions", &flags->task_questions, 1, "questions of a task in one sequence, at most");
@@ -127,14 +128,9 @@ void AddDataFlags(Command& command, TrainFlags* flags) {
 
 void AddRunFlags(Command& command, TrainFlags* flags) {
   train::TrainPlan* plan = &flags->plan;
-  command.Parsed(
-      "--stage", "KEY=VALUE,...",
-      [plan](std::string_view text) {
-        NOSA_ASSIGN_OR_RETURN(train::Stage stage, train::ParseStage(text));
-        plan->stages.push_back(std::move(stage));
-        return Status::Ok();
-      },
-      "one after the other: tokens=200M,length=2048,attention=full|nosa|infllm2|dma[,batch=N][,rate=X]");
+  command.Texts("--stage", &flags->stages,
+                "one after the other: tokens=200M,length=2048,attention=full|nosa|infllm2|dma[,batch=N][,rate=X]",
+                "KEY=VALUE,...");
   command.Int("--batch", &plan->batch, 1, "sequences of a step");
   command.Int("--micro-batch", &plan->micro_batch, 0, "of these, at once in memory; 0: all");
   command.Number("--rate", &plan->rate, "highest learning rate");
@@ -163,11 +159,24 @@ void AddTrainFlags(Command& command, TrainFlags* flags) {
   AddDataFlags(command, flags);
   AddModelFlags(command, flags);
   AddRunFlags(command, flags);
-  AddCommonFlags(command, &flags->common, {.model = false, .attention = false, .kv = false});
+  apps::AddCommonFlags(command, &flags->common, {.model = false, .attention = false, .kv = false});
+}
+
+Status CompletePlan(TrainFlags* flags) {
+  flags->plan.out = flags->out;
+  NOSA_ASSIGN_OR_RETURN(flags->plan.dtype, ParseDType(flags->dtype));
+  NOSA_ASSIGN_OR_RETURN(flags->plan.out_dtype,
+                        ParseDType(flags->out_dtype == "auto" ? flags->dtype : flags->out_dtype));
+  for (const std::string& text : flags->stages) {
+    Result<train::Stage> stage = train::ParseStage(text);
+    if (!stage.ok()) return stage.status().WithContext("--stage");
+    flags->plan.stages.push_back(std::move(stage).value());
+  }
+  return Status::Ok();
 }
 
 Status CheckTrainFlags(const TrainFlags& flags) {
-  NOSA_RETURN_IF_ERROR(CheckCommonFlags(flags.common));
+  NOSA_RETURN_IF_ERROR(apps::CheckCommonFlags(flags.common));
   NOSA_RETURN_IF_ERROR(flags.plan.Validate());
   if (flags.data.empty()) return InvalidArgument("expected --data: a task's questions, too, are hidden in text");
   if (flags.init.empty() && flags.tokenizer.empty())
@@ -286,4 +295,4 @@ Result<train::Mixture> MakeMixture(const TrainFlags& flags, const LoadedTokenize
   return train::Mixture(std::move(shares), seed);
 }
 
-}  // namespace nosa::apps
+}  // namespace nosa::trainer

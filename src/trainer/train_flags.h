@@ -9,10 +9,14 @@
 #include "train/text_source.h"
 #include "train/trainer.h"
 
-namespace nosa::apps {
+namespace nosa::trainer {
+
+using apps::Command;
+using apps::CommonFlags;
 
 struct TrainFlags {
-  train::TrainPlan plan;
+  train::TrainPlan plan;  // complete after CompletePlan
+  std::vector<std::string> stages;
   CommonFlags common;  // --threads, --backend, --gpu-memory, --json, --quiet
   std::string out, init, config, tokenizer, token_cache, end_token;
   std::optional<int> layers, hidden, heads, kv_heads, head_dim, intermediate;
@@ -28,6 +32,8 @@ struct TrainFlags {
 
 // The table of flags.
 void AddTrainFlags(Command& command, TrainFlags* flags);
+// Sets what of the plan is given as text.
+Status CompletePlan(TrainFlags* flags);
 // What flags alone can tell.
 Status CheckTrainFlags(const TrainFlags& flags);
 
@@ -39,12 +45,12 @@ struct LoadedTokenizer {
 };
 // Of --tokenizer, else of --init. Fails as Tokenizer::FromFile.
 Result<LoadedTokenizer> LoadTokenizer(const TrainFlags& flags);
-// Of --init, --config or sizes, with the sparse settings of flags. kInvalidArgument in a sentence: sizes that are missing
-// or do not fit together, a vocabulary smaller than the tokenizer's.
+// Of --init, --config or sizes, with the sparse settings of flags. kInvalidArgument in a sentence: sizes that are
+// missing or do not fit together, a vocabulary smaller than the tokenizer's.
 Result<train::Beginning> MakeBeginning(const TrainFlags& flags, const text::Tokenizer& tokenizer);
 // Of --data and --task, each "WHAT[:SHARE]"; `progress` as TextOptions::progress.
 Result<train::Mixture> MakeMixture(const TrainFlags& flags, const LoadedTokenizer& tokenizer,
                                    const schema::ModelConfig& config, int threads,
                                    const std::function<void(int64_t, int64_t)>& progress);
 
-}  // namespace nosa::apps
+}  // namespace nosa::trainer

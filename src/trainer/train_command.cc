@@ -1,4 +1,4 @@
-#include "apps/trainer/train_command.h"
+#include "trainer/train_command.h"
 
 #include <algorithm>
 #include <memory>
@@ -8,21 +8,27 @@
 #include "apps/report.h"
 #include "apps/session.h"
 #include "apps/table.h"
-#include "apps/trainer/train_flags.h"
 #include "backend/cpu/cpu_backend.h"
 #include "base/log.h"
 #include "base/parallel.h"
 #include "io/file.h"
+#include "trainer/train_flags.h"
 
-namespace nosa::apps {
+namespace nosa::trainer {
 namespace {
 
 namespace fs = std::filesystem;
 
+using apps::FormatCount;
+using apps::Print;
+using apps::PrintJson;
+using apps::Progress;
+using apps::ProgressOptions;
+
 // One for each worker: as many as there are threads and sequences to share on the CPU, one of a GPU.
 Result<std::vector<std::unique_ptr<ops::Backend>>> MakeWorkers(const TrainFlags& flags) {
   std::vector<std::unique_ptr<ops::Backend>> workers;
-  NOSA_ASSIGN_OR_RETURN(std::unique_ptr<ops::Backend> first, MakeBackend(flags.common));
+  NOSA_ASSIGN_OR_RETURN(std::unique_ptr<ops::Backend> first, apps::MakeBackend(flags.common));
   if (first->name() != "cpu") {
     workers.push_back(std::move(first));
     return workers;
@@ -42,8 +48,8 @@ Status CopyTokenizer(const LoadedTokenizer& tokenizer, const fs::path& out) {
   if (error) return IoError("cannot make the directory {}: {}", out.string(), error.message());
   for (const fs::path& file : tokenizer.files) {
     NOSA_ASSIGN_OR_RETURN(const std::string text, io::ReadTextFile(file));
-    const std::string name = file.extension() == ".json" && tokenizer.files.size() == 1 ? "tokenizer.json"
-                                                                                        : file.filename().string();
+    const std::string name =
+        file.extension() == ".json" && tokenizer.files.size() == 1 ? "tokenizer.json" : file.filename().string();
     NOSA_RETURN_IF_ERROR(io::WriteFileAtomically(out / name, AsBytes(std::span(text.data(), text.size()))));
   }
   return Status::Ok();
@@ -91,7 +97,7 @@ void PrintReport(const TrainFlags& flags, const train::TrainReport& report) {
                            FormatCount(held_out.answers));
     facts.emplace_back("held-out loss, " + held_out.source, value);
   }
-  Print(FormatFacts(facts));
+  Print(apps::FormatFacts(facts));
   if (report.stopped) Print(fmt::format("\nStopped; the same command with --resume goes on.\n"));
 }
 
@@ -105,22 +111,23 @@ Status TrainModel(TrainFlags flags) {
   for (const auto& worker : owned) workers.push_back(worker.get());
   const int threads = flags.common.threads > 0 ? flags.common.threads : AvailableProcessors();
   std::unique_ptr<Progress> reading;
-  NOSA_ASSIGN_OR_RETURN(const train::Mixture data,
-                        MakeMixture(flags, tokenizer, beginning.config, threads,
-                                    [&](int64_t done, int64_t all) {
-                                      if (!reading)
-                                        reading = std::make_unique<Progress>(ProgressOptions{
-                                            .what = "reading text", .unit = "bytes", .total = all, .enabled = bars});
-                                      reading->Update(done);
-                                    }));
+  NOSA_ASSIGN_OR_RETURN(
+      const train::Mixture data,
+      MakeMixture(flags, tokenizer, beginning.config, threads, [&](int64_t done, int64_t all) {
+        if (!reading)
+          reading = std::make_unique<Progress>(
+              ProgressOptions{.what = "reading text", .unit = "bytes", .total = all, .enabled = bars});
+        reading->Update(done);
+      }));
   reading.reset();
   NOSA_RETURN_IF_ERROR(CopyTokenizer(tokenizer, flags.out));
   Progress progress({.what = "training", .total = train::Schedule(flags.plan).tokens(), .enabled = bars});
   train::Hooks hooks;
-  hooks.stop = Interrupted;
+  hooks.stop = apps::Interrupted;
   hooks.on_step = [&](const train::StepReport& step) {
     if (flags.common.json) PrintJson(StepJson(step));
-    progress.Update(step.tokens, fmt::format("step {}, loss {:.3f}, rate {:.1e}", FormatCount(step.step), step.loss, step.rate));
+    progress.Update(step.tokens,
+                    fmt::format("step {}, loss {:.3f}, rate {:.1e}", FormatCount(step.step), step.loss, step.rate));
   };
   hooks.on_eval = [&](int64_t step, std::span<const train::HeldOutReport> reports) {
     for (const train::HeldOutReport& report : reports) {
@@ -138,14 +145,11 @@ Status TrainModel(TrainFlags flags) {
 void DescribeTrain(Command command) {
   auto flags = std::make_shared<TrainFlags>();
   AddTrainFlags(command, flags.get());
-  const auto settle = [flags] {
-    flags->plan.out = flags->out;
-    NOSA_ASSIGN_OR_RETURN(flags->plan.dtype, ParseDType(flags->dtype));
-    NOSA_ASSIGN_OR_RETURN(flags->plan.out_dtype,
-                          ParseDType(flags->out_dtype == "auto" ? flags->dtype : flags->out_dtype));
+  const auto check = [flags] {
+    NOSA_RETURN_IF_ERROR(CompletePlan(flags.get()));
     return CheckTrainFlags(*flags);
   };
-  command.Does([flags] { return TrainModel(*flags); }, settle);
+  command.Does([flags] { return TrainModel(*flags); }, check);
 }
 
-}  // namespace nosa::apps
+}  // namespace nosa::trainer
