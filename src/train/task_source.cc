@@ -10,6 +10,8 @@
 namespace nosa::train {
 namespace {
 
+constexpr uint64_t kPartsDraw = uint64_t{1} << 32;  // no example has that number
+
 class TaskSource final : public SequenceSource {
  public:
   TaskSource(std::shared_ptr<const TokenText> text, const TaskOptions& options, std::unique_ptr<tasks::Task> task,
@@ -28,6 +30,7 @@ class TaskSource final : public SequenceSource {
     hash.Update(AsBytes(std::span(options_.name.data(), options_.name.size())));
     add(options_.seed);
     add(options_.questions);
+    add(options_.parts);
     add(options_.weights);
     add(text_->fingerprint);
     add(text_->learn);
@@ -35,7 +38,7 @@ class TaskSource final : public SequenceSource {
   }
 
   Status Check(int length) const override {
-    const Result<tasks::Example> example = Make(learnt_, length, 0);
+    const Result<tasks::Example> example = Make(learnt_, length + 1, 0, 0);
     return example.ok() ? Status::Ok() : example.status().WithContext("the task " + options_.name);
   }
 
@@ -46,10 +49,11 @@ class TaskSource final : public SequenceSource {
   }
 
  private:
-  Result<tasks::Example> Make(const tasks::Filler& filler, int length, uint64_t number) const {
-    const auto words = Philox(options_.seed, number).Block(0);
+  // Example `part` of that sequence, of exactly `tokens` tokens.
+  Result<tasks::Example> Make(const tasks::Filler& filler, int tokens, uint64_t number, uint64_t part) const {
+    const auto words = Philox(options_.seed, number).Block(part);
     tasks::ExampleOptions example;
-    example.tokens = length + 1;
+    example.tokens = tokens;
     example.seed = uint64_t{words[0]} << 32 | words[1];
     // As many questions as the sequence has room for, halving: half of a document may be planted.
     for (example.questions = std::min(options_.questions, task_->max_questions());; example.questions /= 2) {
@@ -59,15 +63,36 @@ class TaskSource final : public SequenceSource {
   }
 
   Status FillFrom(const tasks::Filler& filler, uint64_t number, const Row& row) const {
-    NOSA_ASSIGN_OR_RETURN(const tasks::Example example, Make(filler, static_cast<int>(row.ids.size()), number));
-    const tasks::TrainingRow made = tasks::LayOut(example, options_.weights);
-    NOSA_CHECK(made.ids.size() == row.ids.size() + 1, "an example of {} tokens for {}", made.ids.size(),
-               row.ids.size() + 1);
-    for (size_t t = 0; t < row.ids.size(); ++t) {
-      row.ids[t] = made.ids[t];
-      row.targets[t] = made.ids[t + 1];
-      row.weights[t] = made.weight[t];
-      row.answers[t] = made.answer[t];
+    // The whole, halves, quarters and so on, equally often, as far as the task can be as short.
+    int levels = 1;
+    while ((1 << levels) <= options_.parts) ++levels;
+    const uint32_t drawn = Philox(options_.seed, number).Block(kPartsDraw)[0];
+    Status filled;
+    for (int parts = 1 << (drawn % static_cast<uint32_t>(levels)); parts > 0; parts /= 2) {
+      filled = FillParts(filler, number, parts, row);
+      if (filled.ok()) break;
+    }
+    return filled;
+  }
+
+  Status FillParts(const tasks::Filler& filler, uint64_t number, int parts, const Row& row) const {
+    const auto tokens = static_cast<int>(row.ids.size()) + 1;  // the last one is a target only
+    size_t at = 0;
+    for (int part = 0; part < parts; ++part) {
+      const int end = static_cast<int>(int64_t{tokens} * (part + 1) / parts);
+      NOSA_ASSIGN_OR_RETURN(const tasks::Example example,
+                            Make(filler, end - static_cast<int>(at), number, static_cast<uint64_t>(part)));
+      const tasks::TrainingRow made = tasks::LayOut(example, options_.weights);
+      NOSA_CHECK(at + made.ids.size() == static_cast<size_t>(end), "an example of {} tokens from {} to {}",
+                 made.ids.size(), at, end);
+      for (size_t i = 0; i < made.ids.size(); ++i, ++at) {
+        if (at < row.ids.size()) row.ids[at] = made.ids[i];
+        if (at == 0) continue;
+        row.targets[at - 1] = made.ids[i];
+        // An example's first token follows the one before.
+        row.weights[at - 1] = i > 0 ? made.weight[i - 1] : options_.weights.document;
+        row.answers[at - 1] = i > 0 ? made.answer[i - 1] : uint8_t{0};
+      }
     }
     return Status::Ok();
   }

@@ -10,6 +10,9 @@ struct TaskOptions {
   std::string name;  // of tasks.def
   uint64_t seed = 0;
   int questions = 8;  // of a sequence at most, fewer where a task has fewer or the sequence is short
+  // Examples of a sequence at most, a power of two: a sequence is one example or several shorter ones, as its number
+  // draws. A model that has only met questions at the end of a length answers them nowhere else.
+  int parts = 1;
   tasks::TargetWeights weights;
 };
 

@@ -119,7 +119,9 @@ void AddDataFlags(Command& command, TrainFlags* flags) {
                 "PATH[:SHARE]");
   command.Texts("--task", &flags->tasks, "a synthetic task hidden in the first --data, and its share: facts:0.35",
                 "NAME[:SHARE]");
-  command.Int("--task-questions", &flags->task_questions, 1, "questions of a task in one sequence, at most");
+  command.Int("--task-questions", &flags->task_questions, 1, "questions about one text of a task, at most");
+  command.Int("--task-parts", &flags->task_parts, 1,
+              "texts of a task in one sequence, at most: halves, quarters and so on are drawn as often as the whole", 64);
   command.Choice("--task-loss", &flags->task_loss, {"all", "answers"}, "what is learnt of a task's sequences");
   command.Number("--held-out", &flags->held_out, "share of the text that is not learnt, to judge by");
   command.Text("--token-cache", &flags->token_cache, "where tokens of --data are kept (default: OUT/training-state)",
@@ -286,6 +288,7 @@ Result<train::Mixture> MakeMixture(const TrainFlags& flags, const LoadedTokenize
     options.name = task.what;
     options.seed = seed + ++number;
     options.questions = flags.task_questions;
+    options.parts = flags.task_parts;
     if (flags.task_loss == "answers") options.weights = {.document = 0, .question = 0, .answer = 1};
     NOSA_ASSIGN_OR_RETURN(auto source, train::MakeTaskSource(tokenizer.tokenizer, first, options));
     const double share = task.share > 0 ? task.share : rest;

@@ -24,7 +24,7 @@ struct TrainFlags {
   bool untied = false;
   std::optional<int> topk, query_topk, init_blocks, window_size, block_size, kernel_size, kernel_stride;
   std::vector<std::string> data, tasks;
-  int task_questions = 8;
+  int task_questions = 8, task_parts = 1;
   std::string task_loss = "all";
   std::string dtype = "f32", out_dtype = "auto";
   double held_out = 0.01;
