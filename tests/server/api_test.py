@@ -384,6 +384,24 @@ class KeyTest(ServerTest):
         self.assertIn(" bob ", self.server.log())
 
 
+class QueueTest(ServerTest):
+    ARGS = ("--context", 2048, "--quiet", "--max-requests", 1, "--max-queue", 1)
+
+    def test_a_full_queue_says_when_to_come_back(self):
+        ask = {"model": "nosa-21m", "prompt": "a", "max_tokens": 2000, "ignore_eos": True, "stream": True}
+        connections = []
+        for state in ("answering", "queued"):
+            connections.append(self.server.connect())
+            connections[-1].request("POST", "/v1/completions", json.dumps(ask), {"Content-Type": "application/json"})
+            self.server.wait_for(state, lambda: self.server.metrics()[f'nosa_requests{{state="{state}"}}'] == 1)
+        status, headers, error = self.server.ask("POST", "/v1/completions", ask)
+        self.assertEqual((status, error["error"]["code"]), (503, "overloaded"))
+        self.assertIn(int(headers["Retry-After"]), range(1, 61))
+        for connection in connections:
+            connection.close()
+        self.server.wait_for("nothing at work", lambda: self.server.at_work() == 0)
+
+
 class StartTest(ServerTest):
     ARGS = ("--context", 64, "--max-body", "1KiB", "--max-requests", 1)
 

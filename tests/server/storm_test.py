@@ -8,7 +8,7 @@ import unittest
 
 from server import SANITIZED, Server, main
 
-CLIENTS = 1000 if SANITIZED else 10_000
+CLIENTS = 3000 if SANITIZED else 10_000
 AT_ONCE = 24
 TEXT = "def f(x):\n    return x\n" * 60  # some 600 tokens
 
