@@ -92,6 +92,8 @@ TEST(AnswerCallsTest, ReadingGoesOnAfterWhatIsNoCall) {
   EXPECT_EQ(Read("x <tool_call>no</tool_call> y  <tool_call>{\"name\":\"now\"}</tool_call>"),
             "x <tool_call>no</tool_call> y|now({})");
   EXPECT_EQ(Read("<tool_call> <tool_call>{\"name\":\"now\"}"), "<tool_call>|now({})");
+  EXPECT_EQ(Read("x <tool_ <tool_call>{\"name\":\"now\"}"), "x <tool_|now({})");
+  EXPECT_EQ(Read("<<tool_call>{\"name\":\"now\"}"), "<|now({})");
   EXPECT_EQ(Read("{\"a\":1} <tool_call>{\"name\":\"now\"}"), "{\"a\":1}|now({})");
   EXPECT_EQ(Read("<tool_call>{\"name\":\"now\"}</tool_call><tool_call>{\"name\":\"sub\"}</tool_call>"), "|now({})");
 }
