@@ -29,6 +29,8 @@ class EndpointTest(ServerTest):
 
     def test_metrics(self):
         self.server.complete(prompt=PROMPT, max_tokens=3)
+        # A reply is counted once it has gone out, which its reader may be ahead of.
+        self.server.wait_for("it is counted", lambda: any('completions",code="200"' in name for name in self.server.metrics()))
         text = self.server.ask("GET", "/metrics")[2].decode()
         types, samples = {}, {}
         for line in text.splitlines():
