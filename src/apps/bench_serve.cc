@@ -342,6 +342,7 @@ Status ServeBench::Run() {
     NOSA_RETURN_IF_ERROR(RunMode("-", served));
     return Say();
   }
+  UseFewHeaps();
   NOSA_ASSIGN_OR_RETURN(const std::unique_ptr<Session> session, OpenSession(flags_.common));
   const schema::ModelConfig& config = session->model->config();
   if (Context(flags_) > config.max_position)

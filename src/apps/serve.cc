@@ -1,6 +1,4 @@
 // nosa serve: OpenAI's API over HTTP.
-#include <malloc.h>
-
 #include <chrono>
 #include <memory>
 #include <thread>
@@ -52,10 +50,7 @@ Status PrintReady(const ServeFlags& flags, const server::HttpServer& http, const
 
 Status Serve(ServeFlags flags) {
   InstallTerminateHandler();
-#ifdef __GLIBC__
-  // A thread per connection would get a heap of its own, eight a core, each of which keeps what was freed in it.
-  mallopt(M_ARENA_MAX, 2);
-#endif
+  UseFewHeaps();
   server::HttpServerOptions& http = flags.serving.http;
   if (flags.api_key_file) {
     NOSA_ASSIGN_OR_RETURN(http.keys, server::ApiKeys::FromFile(*flags.api_key_file));

@@ -32,6 +32,10 @@ struct Serving {
   std::unique_ptr<server::HttpServer> http;
 };
 
+// Of a process that serves, before its threads begin: keeps what connections free from staying in a heap of each
+// thread.
+void UseFewHeaps();
+
 // Bound, and not started yet. The session outlives it. Fails as MakeEngine and HttpServer::Create do, without a
 // tokenizer, and for a context longer than the model's.
 Result<Serving> MakeServing(const Session& session, ServingOptions options);

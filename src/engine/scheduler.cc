@@ -18,7 +18,7 @@ constexpr double kAgeing = 0.5;
 // Of a new measurement in the running means: steps of the last second or so count.
 constexpr double kNewest = 0.2;
 constexpr int kMostStepsBetweenChunks = 64;
-// For refusals that no clock ends: somebody must finish first.
+// For who has too many requests open: one of its own must finish first, which it will see.
 constexpr std::chrono::milliseconds kRetrySoon(1000);
 // Tenants without requests are looked through for ones to forget when there are so many more than with.
 constexpr size_t kIdleTenants = 256;
@@ -98,7 +98,8 @@ std::optional<Refusal> Scheduler::Submit(const ScheduledRequest& request, double
   const bool at_once =
       queued_ == 0 && !hold_admission_ && running_ < options_.max_running && (reserved_ + request.bytes).Within(room_);
   if (queued_ >= options_.max_queued && !(at_once && options_.max_queued == 0)) {
-    return Refuse(Refusal::Cause::kQueueFull, Unavailable("{} requests wait, which is the most", queued_), kRetrySoon);
+    return Refuse(Refusal::Cause::kQueueFull, Unavailable("{} requests wait, which is the most", queued_),
+                  QueueRetryAfter(queued_, pace_.SecondsPerRequest(now)));
   }
   Tenant& tenant = TenantOf(request.tenant, now);
   const int tokens = request.prompt_tokens + request.max_tokens;
@@ -112,6 +113,7 @@ std::optional<Refusal> Scheduler::Submit(const ScheduledRequest& request, double
     }
     tenant.service = std::max(tenant.service, std::isfinite(least) ? least : last_service_);
   }
+  if (queued_ == 0) pace_.Begin(now);
   tenant.queue.push_back(request.id);
   ++tenant.live;
   ++queued_;
@@ -193,12 +195,13 @@ void Scheduler::Admit(Item* item) {
   Charge(*item, item->request.prompt_tokens);
 }
 
-void Scheduler::PlanAdmissions(StepPlan* plan) {
+void Scheduler::PlanAdmissions(double now, StepPlan* plan) {
   if (hold_admission_) return;
   while (running_ < options_.max_running) {
     const uint64_t id = NextToAdmit();
     if (id == 0) return;
     Admit(&items_.at(id));
+    pace_.Admitted(now);
     plan->admit.push_back(id);
   }
 }
@@ -270,7 +273,7 @@ double Scheduler::WakeAt() const {
 StepPlan Scheduler::Plan(double now) {
   StepPlan plan;
   PlanEnds(now, &plan);
-  PlanAdmissions(&plan);
+  PlanAdmissions(now, &plan);
   PlanPauses(now, &plan);
   PlanStep(&plan);
   plan.wake_at = WakeAt();

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "base/status.h"
+#include "engine/queue_pace.h"
 #include "kv/store.h"
 
 namespace nosa::engine {
@@ -51,6 +52,8 @@ struct Refusal {
   // kInvalidArgument; kResourceExhausted: can never fit (says what would); kUnavailable: full, limited or draining.
   Status status;
   Cause cause = Cause::kBadRequest;
+  // When it is worth asking again. kRateLimit: when the bucket will hold enough; kQueueFull: as fast as the queue moves
+  // (queue_pace.h).
   std::optional<std::chrono::milliseconds> retry_after;
 };
 
@@ -153,7 +156,7 @@ class Scheduler {
   void Charge(const Item& item, double cost);
   std::optional<EndCause> WhyEnd(const Item& item, double now) const;
   void PlanEnds(double now, StepPlan* plan);
-  void PlanAdmissions(StepPlan* plan);
+  void PlanAdmissions(double now, StepPlan* plan);
   uint64_t NextToAdmit();
   void Admit(Item* item);
   void PlanPauses(double now, StepPlan* plan);
@@ -172,6 +175,7 @@ class Scheduler {
   double last_service_ = 0;  // of the tenant whose queue emptied last
   double prompt_tokens_read_ = 0;
   bool hold_admission_ = false;
+  QueuePace pace_;
   double chunk_seconds_ = 0, decode_seconds_ = 0;  // running means
   int steps_since_chunk_ = 0;
   std::optional<double> drain_until_;

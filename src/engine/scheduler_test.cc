@@ -108,6 +108,28 @@ TEST(SchedulerTest, LimitsOfOneTenantRefuseAndSayWhen) {
   Take(scheduler, Of(30, 5000, 50, 1, "c"));
 }
 
+TEST(SchedulerTest, AFullQueueSaysWhenItWillHaveMoved) {
+  Scheduler scheduler({.max_running = 1, .max_queued = 5}, kRoom);
+  Take(scheduler, Of(1, 10, 10), 100);
+  scheduler.Plan(100);
+  uint64_t next = 2;
+  const auto refused = [&](double now) {
+    while (scheduler.counts().queued < 5) Take(scheduler, Of(next++, 10, 10), now);
+    const std::optional<Refusal> refusal = scheduler.Submit(Of(next, 10, 10), now);
+    EXPECT_EQ(refusal->cause, Refusal::Cause::kQueueFull);
+    return refusal->retry_after->count();
+  };
+  EXPECT_EQ(refused(200), 1000) << "nothing is known yet";
+  uint64_t running = 1;
+  for (int i = 1; i <= 8; ++i) {  // one every four seconds
+    scheduler.Finished(running);
+    running = scheduler.Plan(200 + 4 * i).admit.at(0);
+    EXPECT_EQ(refused(200 + 4 * i), 3 * 4000);
+  }
+  EXPECT_EQ(refused(264), 3 * 8000) << "none has begun for half the time";
+  EXPECT_EQ(refused(1e6), 60000);
+}
+
 TEST(SchedulerTest, ASlowReaderPausesItsRequestUntilHalfIsRead) {
   Scheduler scheduler({.max_unread_events = 4, .max_unread_bytes = 1000, .stalled_seconds = 3}, kRoom);
   Take(scheduler, Of(1, 10, 100));

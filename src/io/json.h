@@ -17,7 +17,7 @@ using OrderedJson = nlohmann::ordered_json;
 // kInvalidArgument with the place of the first error; nesting deeper than 256 is an error too (it bounds recursion).
 // `what` names the text in messages ("config.json").
 Result<Json> ParseJson(std::string_view text, std::string_view what);
-// As ParseJson, and the keys of objects stay in the order of the text.
+// As ParseJson, and keys stay in the order of the text; in time proportional to it, however many keys an object has.
 Result<OrderedJson> ParseOrderedJson(std::string_view text, std::string_view what);
 Result<Json> ReadJsonFile(const std::filesystem::path& path);
 

@@ -1,5 +1,8 @@
 #include "io/json.h"
 
+#include <fmt/format.h>
+
+#include "base/clock.h"
 #include "io/json_strict.h"
 #include "io/test_util.h"
 
@@ -88,6 +91,41 @@ TEST(Fields, ReadTheirType) {
   EXPECT_EQ(*GetNumber(json, "i", 0), -3.0);
   EXPECT_EQ(*GetBool(json, "b", true), false);
   EXPECT_EQ(*GetString(json, "s", ""), "t");
+}
+
+// The library's own reading of ordered JSON is the twin.
+TEST(ParseOrderedJson, ReadsAsTheLibraryDoes) {
+  std::string many = "{";
+  for (int i = 0; i < 100; ++i) many += fmt::format("\"k{}\":{{\"n\":[{}]}},", i % 60, i);
+  many += "\"last\":null}";
+  for (const std::string& text :
+       {std::string(R"({"b":1,"a":[],"b":{"c":[1,-2,3.5,"\u00e9",true,null,18446744073709551615]},"":{}})"), many,
+        std::string("[[],{},[{\"a\":{}}]]"), std::string("7"), std::string(" \"x\" "), std::string("-1e400"),
+        std::string("{\"a\":1,}"), std::string("{\"a\""), std::string("[1]2"), std::string("")}) {
+    const Result<OrderedJson> json = ParseOrderedJson(text, "x");
+    const OrderedJson twin = OrderedJson::parse(text, nullptr, /*allow_exceptions=*/false);
+    ASSERT_EQ(json.ok(), !twin.is_discarded()) << text;
+    if (!json.ok()) {
+      EXPECT_EQ(json.status().message(), ParseJson(text, "x").status().message());
+      continue;
+    }
+    EXPECT_EQ(*json, twin);
+    EXPECT_EQ(DumpJson(*json), DumpJson(twin)) << "the order of keys";
+  }
+}
+
+// With a comparison of each key with all before it, this takes minutes.
+TEST(ParseOrderedJson, HundredsOfThousandsOfKeysAreNoWork) {
+  std::string text = "{";
+  for (int i = 0; i < 400'000; ++i) text += fmt::format("\"{}\":{},", i, i);
+  text += "\"0\":-1}";
+  const Stopwatch watch;
+  const Result<OrderedJson> json = ParseOrderedJson(text, "x");
+  EXPECT_LT(watch.Seconds(), 20);
+  ASSERT_TRUE(json.ok());
+  EXPECT_EQ(json->size(), 400'000u);
+  EXPECT_EQ(json->begin().value(), -1);
+  EXPECT_EQ(std::prev(json->end()).key(), "399999");
 }
 
 TEST(Fields, NameWhatWasExpectedAndFound) {

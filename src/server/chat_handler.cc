@@ -1,4 +1,5 @@
 // POST /v1/chat/completions
+#include "server/answer_calls.h"
 #include "server/chat_request.h"
 #include "server/completion.h"
 #include "server/random_id.h"
@@ -15,14 +16,14 @@ class ChatStream final : public CompletionStream {
              std::unique_ptr<Generation> generation)
       : CompletionStream(app, std::move(plan), std::move(head), std::move(generation)),
         tools_(std::move(tools)),
-        choices_(static_cast<size_t>(plan_.answers)) {}
+        choices_(static_cast<size_t>(plan_.answers), Writing{.reader = AnswerReader(tools_)}) {}
 
  private:
   // Where a choice stands.
   struct Writing {
-    std::string text;                                // all of it, where calls may be in it
-    size_t sent = 0;                                 // bytes of it that went out
-    std::vector<engine::PositionLogprobs> logprobs;  // not sent yet
+    AnswerReader reader;                                  // where calls may be in it
+    int calls = 0;                                        // that were begun
+    std::vector<engine::PositionLogprobs> logprobs = {};  // not sent yet
   };
 
   std::string_view object() const override { return "chat.completion.chunk"; }
@@ -52,31 +53,37 @@ class ChatStream final : public CompletionStream {
       if (!event.text.empty() || event.logprobs) SendDelta(answer, {{"content", event.text}}, nullptr, out);
       return;
     }
-    writing.text += event.text;
-    if (tools_.choice.kind == ToolChoice::Kind::kForced) return;  // a call is sent whole
-    const size_t certain = CertainContent(writing.text);
-    if (certain <= writing.sent) return;
-    SendDelta(answer, {{"content", writing.text.substr(writing.sent, certain - writing.sent)}}, nullptr, out);
-    writing.sent = certain;
+    std::vector<AnswerPiece> pieces;
+    writing.reader.Add(event.text, &pieces);
+    SendPieces(answer, pieces, out);
   }
 
   void Finish(size_t answer, const engine::AnswerEvent& event, std::string* out) override {
     Writing& writing = choices_[answer];
-    bool called = false;
-    std::string rest = event.text;
     if (MayCall()) {
-      writing.text += event.text;
-      const ParsedAnswer parsed = ParseAnswer(writing.text, tools_);
-      called = !parsed.calls.empty();
-      rest = parsed.content.substr(std::min(writing.sent, parsed.content.size()));
-      if (called) {
-        if (!rest.empty()) SendDelta(answer, {{"content", rest}}, nullptr, out);
-        rest.clear();
-        SendDelta(answer, {{"tool_calls", CallsJson(parsed.calls, true)}}, nullptr, out);
-      }
+      std::vector<AnswerPiece> pieces;
+      writing.reader.Add(event.text, &pieces);
+      writing.reader.Finish(&pieces);
+      SendPieces(answer, pieces, out);
+    } else if (!event.text.empty()) {
+      SendDelta(answer, {{"content", event.text}}, nullptr, out);
     }
-    if (!rest.empty()) SendDelta(answer, {{"content", rest}}, nullptr, out);
-    SendDelta(answer, OrderedJson::object(), FinishJson(event.reason, called), out);
+    SendDelta(answer, OrderedJson::object(), FinishJson(event.reason, writing.calls > 0), out);
+  }
+
+  void SendPieces(size_t answer, std::span<const AnswerPiece> pieces, std::string* out) {
+    int& calls = choices_[answer].calls;
+    for (const AnswerPiece& piece : pieces) {
+      OrderedJson delta;
+      switch (piece.kind) {
+        case AnswerPiece::Kind::kContent: delta["content"] = piece.text; break;
+        case AnswerPiece::Kind::kCall:
+          delta["tool_calls"] = CallBeginJson(calls++, {.id = NewCallId(), .name = piece.text, .arguments = ""});
+          break;
+        case AnswerPiece::Kind::kArguments: delta["tool_calls"] = CallArgumentsJson(calls - 1, piece.text); break;
+      }
+      SendDelta(answer, std::move(delta), nullptr, out);
+    }
   }
 
   bool MayCall() const { return tools_.choice.kind != ToolChoice::Kind::kNone; }

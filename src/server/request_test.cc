@@ -249,56 +249,5 @@ TEST(ToolsTest, AForcedCallIsHeldToItsParameters) {
   EXPECT_FALSE(Accepts(f.request.params.request.grammar, R"({"name": "now", "arguments": {}})"));
 }
 
-ToolRequest TwoTools() {
-  return {.tools = {{"add", {}}, {"now", {}}}, .for_template = {}, .choice = {ToolChoice::Kind::kAuto, ""}};
-}
-
-TEST(ToolsTest, CallsAreFoundInAnswers) {
-  const ToolRequest tools = TwoTools();
-  ParsedAnswer parsed =
-      ParseAnswer("Sure. <tool_call>\n{\"name\":\"add\",\"arguments\":{\"a\":1}}\n</tool_call> ", tools);
-  EXPECT_EQ(parsed.content, "Sure.");
-  ASSERT_EQ(parsed.calls.size(), 1u);
-  EXPECT_EQ(parsed.calls[0].name, "add");
-  EXPECT_EQ(parsed.calls[0].arguments, "{\"a\":1}");
-  EXPECT_THAT(parsed.calls[0].id, testing::MatchesRegex("call_[0-9A-Za-z]+"));
-  // two, the last without its end
-  EXPECT_EQ(ParseAnswer("<tool_call>{\"name\":\"add\"}</tool_call><tool_call>{\"name\":\"now\"}", tools).calls.size(),
-            2u);
-  ToolRequest single = TwoTools();
-  single.parallel = false;
-  EXPECT_EQ(ParseAnswer("<tool_call>{\"name\":\"add\"}</tool_call><tool_call>{\"name\":\"now\"}", single).calls.size(),
-            1u);
-  // bare JSON
-  EXPECT_EQ(ParseAnswer("{\"name\":\"now\",\"parameters\":{}}", tools).calls.size(), 1u);
-  EXPECT_EQ(ParseAnswer("[{\"name\":\"now\"},{\"name\":\"add\",\"arguments\":\"{}\"}]", tools).calls.size(), 2u);
-  // what is no call stays as it is
-  for (const std::string_view text : {"{\"name\":\"sub\"}", "<tool_call>{\"name\":\"sub\"}</tool_call>", "<tool_call>x",
-                                      "text ", "[]", "[{\"name\":\"now\"},5]", "{\"name\":5}", ""}) {
-    parsed = ParseAnswer(text, tools);
-    EXPECT_EQ(parsed.content, text);
-    EXPECT_TRUE(parsed.calls.empty()) << text;
-  }
-}
-
-// Whatever was streamed before the end is the beginning of the content that comes out.
-TEST(ToolsTest, StreamedContentIsABeginningOfTheWhole) {
-  const ToolRequest tools = TwoTools();
-  for (const std::string_view text :
-       {"Sure. \n<tool_call>{\"name\":\"add\"}</tool_call>", "a < b <tool> c", "<tool_call>x</tool_call> y",
-        "  {\"name\":\"now\"}", "x <tool_call>no</tool_call> y <tool_call>{\"name\":\"now\"}</tool_call>", "plain text",
-        "[1] is no call"}) {
-    const ParsedAnswer parsed = ParseAnswer(text, tools);
-    size_t before = 0;
-    for (size_t n = 0; n <= text.size(); ++n) {
-      const size_t certain = CertainContent(text.substr(0, n));
-      EXPECT_GE(certain, before) << text << " at " << n;
-      before = certain;
-      EXPECT_TRUE(parsed.content.starts_with(text.substr(0, certain))) << text << " at " << n;
-    }
-  }
-  EXPECT_EQ(CertainContent("plain text"), 10u);
-}
-
 }  // namespace
 }  // namespace nosa::server

@@ -100,11 +100,10 @@ OrderedJson TextLogprobsJson(std::span<const engine::PositionLogprobs> tokens, c
   return json;
 }
 
-OrderedJson CallsJson(std::span<const ToolCall> calls, bool with_index) {
+OrderedJson CallsJson(std::span<const ToolCall> calls) {
   OrderedJson array = OrderedJson::array();
   for (const ToolCall& call : calls) {
     OrderedJson json;
-    if (with_index) json["index"] = array.size();
     json["id"] = call.id;
     json["type"] = "function";
     json["function"]["name"] = call.name;
@@ -112,6 +111,21 @@ OrderedJson CallsJson(std::span<const ToolCall> calls, bool with_index) {
     array.push_back(std::move(json));
   }
   return array;
+}
+
+OrderedJson CallBeginJson(int index, const ToolCall& call) {
+  OrderedJson array = CallsJson({&call, 1});
+  OrderedJson json;
+  json["index"] = index;
+  json.update(array[0]);
+  return OrderedJson::array({std::move(json)});
+}
+
+OrderedJson CallArgumentsJson(int index, std::string_view arguments) {
+  OrderedJson json;
+  json["index"] = index;
+  json["function"]["arguments"] = arguments;
+  return OrderedJson::array({std::move(json)});
 }
 
 OrderedJson ChatJson(const ResponseHead& head, std::span<const Choice> choices, const ToolRequest& tools,
@@ -126,7 +140,7 @@ OrderedJson ChatJson(const ResponseHead& head, std::span<const Choice> choices, 
     const bool called = !parsed.calls.empty();
     message["content"] = called && parsed.content.empty() ? OrderedJson() : OrderedJson(parsed.content);
     message["refusal"] = nullptr;
-    if (called) message["tool_calls"] = CallsJson(parsed.calls, false);
+    if (called) message["tool_calls"] = CallsJson(parsed.calls);
     OrderedJson one;
     one["index"] = choice.index;
     one["message"] = std::move(message);

@@ -9,7 +9,7 @@
 
 #include "engine/service.h"
 #include "io/json.h"
-#include "server/tool_calls.h"
+#include "server/answer_calls.h"
 #include "text/tokenizer.h"
 
 namespace nosa::server {
@@ -61,8 +61,11 @@ io::OrderedJson TextChunk(const ResponseHead& head, int index, std::string_view 
 // The last chunk of stream_options.include_usage: no choices.
 io::OrderedJson UsageChunk(const ResponseHead& head, std::string_view object, const UsageSum& usage);
 
-// "tool_calls" of a message; with_index: as a delta has them.
-io::OrderedJson CallsJson(std::span<const ToolCall> calls, bool with_index);
+// "tool_calls" of a message.
+io::OrderedJson CallsJson(std::span<const ToolCall> calls);
+// "tool_calls" of a delta, with one call: its beginning, and more of its arguments.
+io::OrderedJson CallBeginJson(int index, const ToolCall& call);
+io::OrderedJson CallArgumentsJson(int index, std::string_view arguments);
 
 // One event of a stream: "data: ...\n\n".
 std::string SseEvent(const io::OrderedJson& json);

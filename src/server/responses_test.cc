@@ -42,6 +42,12 @@ TEST(ResponsesTest, AChatWithCallsHasNoContent) {
   EXPECT_EQ(json["choices"][0]["finish_reason"], "tool_calls");
 }
 
+TEST(ResponsesTest, ACallInAStreamBeginsAndGoesOn) {
+  EXPECT_EQ(io::DumpJson(CallBeginJson(1, {"call_x", "f", ""})),
+            R"([{"index":1,"id":"call_x","type":"function","function":{"name":"f","arguments":""}}])");
+  EXPECT_EQ(io::DumpJson(CallArgumentsJson(1, "{\"a")), R"([{"index":1,"function":{"arguments":"{\"a"}}])");
+}
+
 TEST(ResponsesTest, FinishReasons) {
   EXPECT_EQ(FinishJson(FinishReason::kStop), "stop");
   EXPECT_EQ(FinishJson(FinishReason::kEos), "stop");

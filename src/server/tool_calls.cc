@@ -5,7 +5,6 @@
 #include <algorithm>
 
 #include "server/fields.h"
-#include "server/random_id.h"
 
 namespace nosa::server {
 namespace {
@@ -44,10 +43,6 @@ MaybeError ParseTool(const std::string& place, const OrderedJson& json, Tool* to
   return std::nullopt;
 }
 
-bool Has(const ToolRequest& request, std::string_view name) {
-  return std::any_of(request.tools.begin(), request.tools.end(), [&](const Tool& t) { return t.name == name; });
-}
-
 MaybeError ParseChoice(const OrderedJson& json, ToolRequest* request) {
   using Kind = ToolChoice::Kind;
   if (json.is_string()) {
@@ -66,7 +61,7 @@ MaybeError ParseChoice(const OrderedJson& json, ToolRequest* request) {
   if (auto error = CheckKnown("tool_choice.function", *function, {"name"})) return error;
   request->choice.kind = Kind::kForced;
   if (auto error = GetText("tool_choice.function", *function, "name", &request->choice.function)) return error;
-  if (!Has(*request, request->choice.function))
+  if (!Offers(*request, request->choice.function))
     return BadField(
         "tool_choice.function.name",
         fmt::format("Tool choice '{}' not found in 'tools' parameter.", request->choice.function.substr(0, 64)),
@@ -90,57 +85,11 @@ void MoveReferences(OrderedJson* schema, const std::string& place) {
   }
 }
 
-constexpr std::string_view kSpace = " \t\r\n";
-
-std::string_view TrimmedRight(std::string_view text) { return text.substr(0, text.find_last_not_of(kSpace) + 1); }
-
-std::string_view Trimmed(std::string_view text) {
-  const size_t begin = text.find_first_not_of(kSpace);
-  return begin == std::string_view::npos ? "" : TrimmedRight(text.substr(begin));
-}
-
-// One call, if `json` is one of a tool that was offered.
-bool AddCall(const OrderedJson& json, const ToolRequest& request, std::vector<ToolCall>* calls) {
-  if (!json.is_object()) return false;
-  const OrderedJson* name = Find(json, "name");
-  if (name == nullptr || !name->is_string() || !Has(request, name->get<std::string>())) return false;
-  const OrderedJson* arguments = Find(json, "arguments");
-  if (arguments == nullptr) arguments = Find(json, "parameters");
-  std::string text = "{}";
-  if (arguments != nullptr) text = arguments->is_string() ? arguments->get<std::string>() : io::DumpJson(*arguments);
-  calls->push_back({RandomId("call_"), name->get<std::string>(), std::move(text)});
-  return true;
-}
-
-// All of `text` is one call or an array of calls.
-bool AddCalls(std::string_view text, const ToolRequest& request, std::vector<ToolCall>* calls) {
-  const auto json = io::ParseOrderedJson(text, "call");
-  if (!json.ok()) return false;
-  if (json->is_object()) return AddCall(*json, request, calls);
-  if (!json->is_array() || json->empty()) return false;
-  std::vector<ToolCall> found;
-  for (const OrderedJson& call : *json) {
-    if (!AddCall(call, request, &found)) return false;
-  }
-  calls->insert(calls->end(), found.begin(), found.end());
-  return true;
-}
-
-// Content is what stands before the first call; text between and after calls says nothing to anybody.
-ParsedAnswer FindTagged(std::string_view answer, const ToolRequest& request) {
-  ParsedAnswer parsed = {std::string(answer), {}};
-  for (size_t at = answer.find(kCallBegin); at != std::string_view::npos; at = answer.find(kCallBegin, at)) {
-    const size_t inside = at + kCallBegin.size();
-    const size_t end = answer.find(kCallEnd, inside);
-    const std::string_view text = answer.substr(inside, end == std::string_view::npos ? end : end - inside);
-    if (AddCalls(Trimmed(text), request, &parsed.calls) && parsed.content.size() == answer.size())
-      parsed.content = TrimmedRight(answer.substr(0, at));
-    at = inside;
-  }
-  return parsed;
-}
-
 }  // namespace
+
+bool Offers(const ToolRequest& request, std::string_view name) {
+  return std::any_of(request.tools.begin(), request.tools.end(), [&](const Tool& t) { return t.name == name; });
+}
 
 MaybeError ParseTools(const OrderedJson& body, const ChatFormat& format, ToolRequest* request) {
   const OrderedJson* tools = Find(body, "tools");
@@ -156,7 +105,7 @@ MaybeError ParseTools(const OrderedJson& body, const ChatFormat& format, ToolReq
   for (size_t i = 0; i < tools->size(); ++i) {
     Tool tool;
     if (auto error = ParseTool(fmt::format("tools[{}]", i), (*tools)[i], &tool)) return error;
-    if (Has(*request, tool.name))
+    if (Offers(*request, tool.name))
       return BadField(fmt::format("tools[{}].function.name", i),
                       fmt::format("Invalid 'tools': two are named '{}'.", tool.name), "invalid_value");
     request->tools.push_back(std::move(tool));
@@ -194,31 +143,6 @@ Result<std::shared_ptr<const text::Grammar>> CallGrammar(const ToolRequest& requ
   }
   schema["anyOf"] = std::move(any);
   return grammars->Get(GrammarCache::Form::kJsonSchema, io::DumpJson(schema));
-}
-
-ParsedAnswer ParseAnswer(std::string_view answer, const ToolRequest& request) {
-  ParsedAnswer parsed;
-  if (!AddCalls(Trimmed(answer), request, &parsed.calls)) parsed = FindTagged(answer, request);
-  if (!request.parallel && parsed.calls.size() > 1) parsed.calls.resize(1);
-  return parsed;
-}
-
-size_t CertainContent(std::string_view answer) {
-  const size_t text = answer.find_first_not_of(kSpace);
-  if (text == std::string_view::npos || answer[text] == '{' || answer[text] == '[') return 0;
-  const size_t tag = answer.find(kCallBegin);
-  size_t certain = tag;
-  if (tag == std::string_view::npos) {
-    certain = answer.size();
-    // The end may be the beginning of a tag.
-    for (size_t n = std::min(kCallBegin.size() - 1, answer.size()); n > 0; --n) {
-      if (!kCallBegin.starts_with(answer.substr(answer.size() - n))) continue;
-      certain -= n;
-      break;
-    }
-  }
-  // The white space before a call goes with it.
-  return TrimmedRight(answer.substr(0, certain)).size();
 }
 
 }  // namespace nosa::server

@@ -1,5 +1,5 @@
-// Functions a model may call: what a request says of them, the language a forced call is held to, and the calls found
-// in an answer.
+// Functions a model may call: what a request says of them, and the language a forced call is held to. The calls in an
+// answer are found by answer_calls.h.
 #pragma once
 
 #include <memory>
@@ -15,7 +15,8 @@
 
 namespace nosa::server {
 
-inline constexpr std::string_view kCallBegin = "<tool_call>", kCallEnd = "</tool_call>";
+// What stands before a call where the model marks calls.
+inline constexpr std::string_view kCallBegin = "<tool_call>";
 
 struct Tool {
   std::string name;
@@ -35,6 +36,9 @@ struct ToolRequest {
   bool parallel = true;  // more than one call may be given out
 };
 
+// Whether a tool of that name is offered.
+bool Offers(const ToolRequest& request, std::string_view name);
+
 // "tools", "tool_choice" and "parallel_tool_calls" of a body that has passed CheckFields. Refuses tools where the
 // template does nothing with them.
 std::optional<ApiError> ParseTools(const io::OrderedJson& body, const ChatFormat& format, ToolRequest* request);
@@ -43,24 +47,5 @@ std::optional<ApiError> ParseTools(const io::OrderedJson& body, const ChatFormat
 // say. Fails as Grammar::FromJsonSchema.
 Result<std::shared_ptr<const text::Grammar>> CallGrammar(const ToolRequest& request, std::string_view arguments_name,
                                                          GrammarCache* grammars);
-
-struct ToolCall {
-  std::string id;  // "call_" and 24 letters and digits
-  std::string name;
-  std::string arguments;  // JSON
-};
-
-struct ParsedAnswer {
-  std::string content;  // all of it without calls, else what stands before the first, without white space at its end
-  std::vector<ToolCall> calls;
-};
-// Finds calls of `tools` in a whole answer: <tool_call>{...}</tool_call> (the last end tag may be missing), or an
-// answer that is nothing but {...} or [{...}, ...], with "arguments" or "parameters". What is no such call stays
-// content.
-ParsedAnswer ParseAnswer(std::string_view answer, const ToolRequest& request);
-
-// How much of an answer that is still being written is content for sure, whatever follows: bytes from its beginning.
-// What ParseAnswer makes of the whole answer begins with them.
-size_t CertainContent(std::string_view answer);
 
 }  // namespace nosa::server

@@ -87,6 +87,20 @@ TEST(GrammarTest, IntegerRangesAreExact) {
   }
 }
 
+TEST(GrammarTest, RangesWithoutAnEndGoToTheLargestInteger) {
+  for (const char* type : {"integer", "number"}) {
+    const GrammarPtr up = Schema(fmt::format(R"({{"type":"{}","minimum":-5}})", type));
+    EXPECT_TRUE(Accepts(up, "999999999999999999"));
+    EXPECT_TRUE(Accepts(up, "-5"));
+    EXPECT_FALSE(Accepts(up, "-6"));
+    EXPECT_FALSE(Accepts(up, "1000000000000000000"));
+    const GrammarPtr down = Schema(fmt::format(R"({{"type":"{}","maximum":900000000000000000}})", type));
+    EXPECT_TRUE(Accepts(down, "-999999999999999999"));
+    EXPECT_TRUE(Accepts(down, "900000000000000000"));
+    EXPECT_FALSE(Accepts(down, "900000000000000001"));
+  }
+}
+
 TEST(GrammarTest, UnsupportedKeywordsAreErrorsWithAPointer) {
   for (const auto& [json, words] : std::initializer_list<std::pair<const char*, const char*>>{
            {R"({"properties":{"a/b":{"not":{}}}})", "/properties/a~1b/not"},

@@ -32,12 +32,14 @@ ExprPtr Between(const std::string& a, const std::string& b) {
   return Choice(std::move(choices));
 }
 
-// 0 <= least.
+// 0 <= least, most <= kLargestInteger.
 ExprPtr Magnitudes(int64_t least, int64_t most) {
   std::vector<ExprPtr> choices;
-  for (int64_t begin = 0, end = 9; begin <= most; begin = end + 1, end = end * 10 + 9) {
+  for (int64_t begin = 0, end = 9;; begin = end + 1, end = end * 10 + 9) {
     const int64_t from = std::max(least, begin), to = std::min(most, end);
     if (from <= to) choices.push_back(Between(std::to_string(from), std::to_string(to)));
+    // Before the step to numbers that are one digit longer: of nineteen, not all fit.
+    if (end >= most) break;
   }
   return Choice(std::move(choices));
 }

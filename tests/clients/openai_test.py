@@ -143,8 +143,14 @@ class ClientTest(unittest.TestCase):
         with self.client.chat.completions.stream(model=MODEL_NAME, messages=[{"role": "user", "content": "add"}], tools=TOOLS,
                                                  tool_choice={"type": "function", "function": {"name": "add"}}, max_tokens=120,
                                                  temperature=0) as stream:
+            deltas = [event.arguments_delta for event in stream if event.type == "tool_calls.function.arguments.delta"]
             final = stream.get_final_completion()
-        self.assertEqual(final.choices[0].message.tool_calls[0].function.name, "add")
+        streamed = final.choices[0].message.tool_calls[0].function
+        self.assertEqual((streamed.name, "".join(deltas)), ("add", streamed.arguments))
+        self.assertGreater(len([delta for delta in deltas if delta]), 1)
+        self.assertEqual(final.choices[0].finish_reason, "tool_calls")
+        self.assertEqual(streamed.arguments, self.chat("add", tools=TOOLS, tool_choice="required", max_tokens=120).choices[0]
+                         .message.tool_calls[0].function.arguments)
         self.assertEqual(self.chat("a", tools=TOOLS, tool_choice="none").choices[0].message.tool_calls, None)
 
     def test_json_schema(self):

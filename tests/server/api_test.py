@@ -29,6 +29,8 @@ class EndpointTest(ServerTest):
 
     def test_metrics(self):
         self.server.complete(prompt=PROMPT, max_tokens=3)
+        # A reply is counted once it has gone out, which its reader may be ahead of.
+        self.server.wait_for("it is counted", lambda: any('completions",code="200"' in name for name in self.server.metrics()))
         text = self.server.ask("GET", "/metrics")[2].decode()
         types, samples = {}, {}
         for line in text.splitlines():
@@ -275,6 +277,9 @@ class ToolTest(ServerTest):
         "type": "object", "properties": {"a": {"type": "integer", "minimum": 0, "maximum": 9}}, "required": ["a"],
         "additionalProperties": False}}}, {"type": "function", "function": {"name": "now"}}]
 
+    LONG_TOOL = {"type": "function", "function": {"name": "add", "parameters": {
+        "type": "object", "properties": {"a": {"type": "array", "items": {"enum": [1, 2]}, "minItems": 100}}, "required": ["a"]}}}
+
     def test_names(self):
         self.assertEqual([m["id"] for m in self.server.ask("GET", "/v1/models")[2]["data"]], ["a", "b"])
         self.assertEqual(self.server.ask("POST", "/v1/completions", {"model": "b", "prompt": "x", "max_tokens": 1})[0], 200)
@@ -290,9 +295,32 @@ class ToolTest(ServerTest):
         body = {"messages": [{"role": "user", "content": "add 3"}], "max_tokens": 200, "temperature": 0,
                 "tools": self.TOOLS, "tool_choice": choice}
         events = self.server.stream("/v1/chat/completions", body)
-        calls = [c for e in events for c in e["choices"][0]["delta"].get("tool_calls", [])]
-        self.assertEqual([(c["index"], c["function"]["name"]) for c in calls], [(0, "add")])
+        whole = self.server.chat("add 3", max_tokens=200, temperature=0, tools=self.TOOLS, tool_choice=choice)["choices"][0]
+        call, pieces = self.streamed_call(events)
+        self.assertEqual(call, whole["message"]["tool_calls"][0]["function"])
+        self.assertGreater(pieces, 1)  # as the model writes them
         self.assertEqual(events[-1]["choices"][0]["finish_reason"], "tool_calls")
+
+    def streamed_call(self, events):
+        """(name and arguments of the one call of a stream, pieces of its arguments); the form is OpenAI's."""
+        calls = [c for e in events for c in e["choices"][0]["delta"].get("tool_calls", [])]
+        self.assertRegex(calls[0].pop("id"), "^call_[0-9A-Za-z]{24}$")
+        self.assertEqual(calls[0].pop("type"), "function")
+        call = calls[0]["function"]
+        self.assertEqual((calls[0]["index"], call["arguments"]), (0, ""))
+        for piece in calls[1:]:
+            self.assertEqual((sorted(piece), piece["index"], list(piece["function"])), (["function", "index"], 0, ["arguments"]))
+            call["arguments"] += piece["function"]["arguments"]
+        return call, len(calls) - 1
+
+    def test_a_call_that_is_cut(self):
+        """As OpenAI's: as much of its arguments as there are, and that the length ended it."""
+        ask = {"max_tokens": 30, "temperature": 0, "tools": [self.LONG_TOOL], "tool_choice": "required", "logprobs": True}
+        whole = self.server.chat("add", **ask)["choices"][0]
+        events = self.server.stream("/v1/chat/completions", {"messages": [{"role": "user", "content": "add"}], **ask})
+        self.assertEqual(self.streamed_call(events)[0], whole["message"]["tool_calls"][0]["function"])
+        self.assertEqual((whole["finish_reason"], events[-1]["choices"][0]["finish_reason"]), ("length", "length"))
+        self.assertEqual(len([t for e in events if e["choices"][0]["logprobs"] for t in e["choices"][0]["logprobs"]["content"]]), 30)
 
     def test_auto_stays_text(self):
         answer = self.server.chat("x", max_tokens=8, temperature=0, tools=self.TOOLS)["choices"][0]
@@ -356,6 +384,24 @@ class KeyTest(ServerTest):
         self.assertEqual(codes[-1][2]["error"]["code"], "rate_limit_exceeded")
         self.assertEqual(self.server.ask("POST", "/v1/completions", ask, Authorization="Bearer alices-long-secret")[0], 200)
         self.assertIn(" bob ", self.server.log())
+
+
+class QueueTest(ServerTest):
+    ARGS = ("--context", 2048, "--quiet", "--max-requests", 1, "--max-queue", 1)
+
+    def test_a_full_queue_says_when_to_come_back(self):
+        ask = {"model": "nosa-21m", "prompt": "a", "max_tokens": 2000, "ignore_eos": True, "stream": True}
+        connections = []
+        for state in ("answering", "queued"):
+            connections.append(self.server.connect())
+            connections[-1].request("POST", "/v1/completions", json.dumps(ask), {"Content-Type": "application/json"})
+            self.server.wait_for(state, lambda: self.server.metrics()[f'nosa_requests{{state="{state}"}}'] == 1)
+        status, headers, error = self.server.ask("POST", "/v1/completions", ask)
+        self.assertEqual((status, error["error"]["code"]), (503, "overloaded"))
+        self.assertIn(int(headers["Retry-After"]), range(1, 61))
+        for connection in connections:
+            connection.close()
+        self.server.wait_for("nothing at work", lambda: self.server.at_work() == 0)
 
 
 class StartTest(ServerTest):

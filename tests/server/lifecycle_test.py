@@ -11,7 +11,7 @@ import threading
 import time
 import unittest
 
-from server import Server, main
+from server import PATIENCE, Server, main
 
 LONG = "def f(x):\n    return x\n" * 300  # some 3,000 tokens
 
@@ -29,7 +29,7 @@ class DrainTest(unittest.TestCase):
         return connection, reply
 
     def test_sigterm_lets_answers_end(self):
-        server = Server("--context", 2048)
+        server = Server("--context", 2048, "--drain", PATIENCE)
         connection, reply = self.begin(server, 400)
         idle = server.connect()  # kept alive without a request: it must not hold up the end
         idle.request("GET", "/health")

@@ -103,6 +103,11 @@ io::OrderedJson TierJson(const char* name, uint64_t used, uint64_t budget) {
   return json;
 }
 
+// Sealed blocks that were asked for, of these found in the fastest tier, and what was brought there.
+io::OrderedJson ReadsJson(uint64_t lookups, uint64_t hits, uint64_t blocks_fetched, uint64_t bytes_fetched) {
+  return {{"lookups", lookups}, {"hits", hits}, {"blocks_fetched", blocks_fetched}, {"bytes_fetched", bytes_fetched}};
+}
+
 io::OrderedJson AnswerJson(const engine::AnswerInfo& answer) {
   io::OrderedJson json;
   json["id"] = answer.id;
@@ -136,10 +141,12 @@ io::OrderedJson StatusJson(const std::string& model, const engine::ServiceStats&
                       {"refused", stats.refused}};
   json["locality"] = {{"mean", engine.decode_locality.mean()}, {"queries", engine.decode_locality.queries}};
   const auto& seats = engine.seating.counters;
-  json["kv"] = {{"lookups", engine.kv.lookups + seats.selected},
-                {"hits", engine.kv.hits + seats.selected - seats.missing},
-                {"blocks_fetched", engine.kv.blocks_fetched + seats.missing},
-                {"bytes_fetched", engine.kv.bytes_fetched + engine.seating.bytes_fetched}};
+  json["kv"]["host"] = ReadsJson(engine.kv.lookups, engine.kv.hits, engine.kv.blocks_fetched, engine.kv.bytes_fetched);
+  json["kv"]["seats"] = nullptr;
+  if (engine.seating.seats > 0) {
+    json["kv"]["seats"] =
+        ReadsJson(seats.selected, seats.selected - seats.missing, seats.missing, engine.seating.bytes_fetched);
+  }
   json["tiers"] = io::OrderedJson::array();
   if (engine.seating.seats > 0)
     json["tiers"].push_back(TierJson("GPU", engine.seating.device_bytes, engine.seating.device_bytes));

@@ -141,7 +141,9 @@ TEST(StatusJsonTest, SaysWhatTheServiceSays) {
   io::OrderedJson json = StatusJson("small", stats, {&answer, 1});
   EXPECT_EQ(json["model"], "small");
   EXPECT_EQ(json["queued"], 3);
-  EXPECT_EQ(json["kv"]["hits"], 7);
+  EXPECT_EQ(json["kv"]["host"]["lookups"], 10);
+  EXPECT_EQ(json["kv"]["host"]["hits"], 7);
+  EXPECT_TRUE(json["kv"]["seats"].is_null());
   ASSERT_EQ(json["tiers"].size(), 1u);
   EXPECT_EQ(json["tiers"][0]["name"], "RAM");
   EXPECT_TRUE(json["tiers"][0]["budget_bytes"].is_null());
@@ -155,12 +157,22 @@ TEST(StatusJsonTest, SaysWhatTheServiceSays) {
   stats.engine.seating.seats = 2;
   stats.engine.seating.counters.selected = 20;
   stats.engine.seating.counters.missing = 5;
+  stats.engine.seating.bytes_fetched = 500;
+  stats.engine.kv.blocks_fetched = 2;
+  stats.engine.kv.bytes_fetched = 200;
   json = StatusJson("small", stats, {});
   ASSERT_EQ(json["tiers"].size(), 3u);
   EXPECT_EQ(json["tiers"][0]["name"], "GPU");
   EXPECT_EQ(json["tiers"][2]["used_bytes"], 10);
-  EXPECT_EQ(json["kv"]["lookups"], 30);
-  EXPECT_EQ(json["kv"]["hits"], 22);
+  // Two shares of two things: blocks that the host looked up in RAM, and those that steps on a device read from slots.
+  EXPECT_EQ(json["kv"]["host"]["lookups"], 10);
+  EXPECT_EQ(json["kv"]["host"]["hits"], 7);
+  EXPECT_EQ(json["kv"]["host"]["blocks_fetched"], 2);
+  EXPECT_EQ(json["kv"]["host"]["bytes_fetched"], 200);
+  EXPECT_EQ(json["kv"]["seats"]["lookups"], 20);
+  EXPECT_EQ(json["kv"]["seats"]["hits"], 15);
+  EXPECT_EQ(json["kv"]["seats"]["blocks_fetched"], 5);
+  EXPECT_EQ(json["kv"]["seats"]["bytes_fetched"], 500);
 }
 
 }  // namespace

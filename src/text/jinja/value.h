@@ -7,7 +7,6 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -93,7 +92,8 @@ struct Sequence {
 // Keeps the order of insertion. Keys are found by their canonical form, in which 1, 1.0 and True are one key.
 struct Dict {
   std::vector<std::pair<Value, Value>> items;
-  std::unordered_map<std::string, size_t> places;
+  // Not hashed: a stranger chooses the keys of what a request gives to a template, and could choose ones that collide.
+  std::map<std::string, size_t> places;
   int depth = 1;
 
   const Value* Find(std::string_view key) const;

@@ -107,9 +107,10 @@ export class CachePanel {
 
   showCharts(status) {
     const now = performance.now() / 1000;
-    const { locality, kv } = status;
+    const { locality } = status;
+    const reads = status.kv.seats ?? status.kv.host;  // where there are seats, answers take their steps there
     const shares = { locality: this.locality.since(locality.mean * locality.queries, locality.queries),
-                     hits: this.hits.since(kv.hits, kv.lookups) };
+                     hits: this.hits.since(reads.hits, reads.lookups) };
     const show = (chart, id, value, text) => {
       this.charts[chart].add(now, value);
       if (value !== null) get(id).textContent = text(value);
