@@ -29,6 +29,8 @@
 #include "ops/rope.h"
 #include "ops/seat_attention.h"
 #include "ops/select_blocks.h"
+#include "ops/sequence_attention_grad.h"
+#include "ops/sequence_select.h"
 #include "ops/softmax.h"
 #include "ops/store_kv.h"
 #include "ops/swiglu.h"

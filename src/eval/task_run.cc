@@ -12,10 +12,19 @@ int TaskReport::correct() const {
 
 int ReserveTokens(const tasks::Example& example) { return example.longest() + kSpareAnswerTokens; }
 
+namespace {
+
+// An example may be as long as the model reads: then its longest question has no tokens to spare.
+int Bounded(const engine::Engine& engine, int64_t tokens) {
+  return static_cast<int>(std::min(tokens, engine.model().config().max_position));
+}
+
+}  // namespace
+
 Result<TaskReport> RunTask(engine::Engine& engine, const text::Tokenizer& tokenizer, const tasks::Example& example,
                            FunctionRef<bool(int done, int total)> progress) {
   OpenDocument document(engine, example.document);
-  NOSA_RETURN_IF_ERROR(document.Read(ReserveTokens(example), progress));
+  NOSA_RETURN_IF_ERROR(document.Read(Bounded(engine, ReserveTokens(example)), progress));
   const auto tokens = static_cast<int>(example.document.size());
   TaskReport report;
   for (const tasks::Question& question : example.questions) {
@@ -23,7 +32,9 @@ Result<TaskReport> RunTask(engine::Engine& engine, const text::Tokenizer& tokeni
     NOSA_CHECK(!truth.empty(), "a question without an answer");
     const std::string end(1, truth.back());
     truth.pop_back();
-    Inquiry inquiry = {question.ids, static_cast<int>(question.answer.size()) + kSpareAnswerTokens, {end}};
+    const int64_t asked = tokens + static_cast<int64_t>(question.ids.size());
+    const auto answer_tokens = static_cast<int64_t>(question.answer.size()) + kSpareAnswerTokens;
+    Inquiry inquiry = {question.ids, static_cast<int>(Bounded(engine, asked + answer_tokens) - asked), {end}};
     // A model that goes on in another line will not come back to the answer.
     if (end != "\n" && truth.find('\n') == std::string::npos) inquiry.stop.emplace_back("\n");
     NOSA_ASSIGN_OR_RETURN(Reply reply, document.Ask(inquiry));

@@ -123,6 +123,29 @@ TEST_F(Tokenized, WhatCannotBeReadIsNamed) {
   EXPECT_THAT(std::string(Read().status().message()), testing::HasSubstr("bytes.bin"));
 }
 
+// Questions at the end of a whole sequence, or of each of its parts: each token still follows the one before.
+TEST_F(Tokenized, ATasksSequenceMayHaveSeveralTexts) {
+  const auto text = std::make_shared<const TokenText>(Read().value());
+  TaskOptions options;
+  options.name = "facts";
+  options.questions = 2;
+  options.parts = 4;
+  const auto source = MakeTaskSource(tokenizer_, text, options);
+  ASSERT_TRUE(source.ok()) << source.status().ToString();
+  int with[3] = {};  // rows whose first answers are in the last half, the second quarter, the first quarter
+  for (uint64_t number = 0; number < 60; ++number) {
+    Filled one(1024), again(1024);
+    ASSERT_TRUE((*source)->Fill(number, one.row()).ok());
+    ASSERT_TRUE((*source)->Fill(number, again.row()).ok());
+    EXPECT_EQ(one.ids, again.ids);
+    for (size_t t = 0; t + 1 < 1024; ++t) ASSERT_EQ(one.targets[t], one.ids[t + 1]) << number << " at " << t;
+    const auto first = std::find(one.answers.begin(), one.answers.end(), 1) - one.answers.begin();
+    ++with[first < 256 ? 2 : first < 512 ? 1 : 0];
+    EXPECT_EQ(one.answers.back(), 1);
+  }
+  for (const int rows : with) EXPECT_GT(rows, 10);
+}
+
 TEST_F(Tokenized, TasksHideInIt) {
   const auto text = std::make_shared<const TokenText>(Read().value());
   TaskOptions options;

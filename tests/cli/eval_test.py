@@ -51,6 +51,18 @@ class RecallTest(ProgramTest):
 
 
 class TasksTest(ProgramTest):
+    def test_a_text_may_be_as_long_as_the_model_reads(self):
+        model = self.path("short")
+        os.mkdir(model)
+        for name in ("tokenizer.json", "model.safetensors"):
+            os.symlink(os.path.join(os.path.abspath(MODEL), name), os.path.join(model, name))
+        with open(os.path.join(MODEL, "config.json"), encoding="utf-8") as file:
+            config = dict(json.load(file), max_position_embeddings=512)
+        self.write("short/config.json", config)
+        out = json.loads(self.succeed("eval", "tasks", "--model", model, "--source", SOURCES, "--task", "facts", "--lengths", 512,
+                                      "--texts", 1, "--questions", 1, "--json").stdout)
+        self.assertEqual(out["results"][0]["asked"], 1)
+
     def test_json_says_every_question(self):
         args = ("eval", "tasks", "--model", MODEL, "--source", SOURCES, "--task", "facts", "--task", "commonwords",
                 "--lengths", "700,1024", "--texts", 1, "--questions", 2, "--seed", 3, "--topk", 24, "--quiet")
