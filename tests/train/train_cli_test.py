@@ -11,7 +11,9 @@ import sys
 import tempfile
 import time
 import unittest
+import xml.etree.ElementTree as ElementTree
 
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 NOSA, MODEL = sys.argv[1], pathlib.Path(sys.argv[2])
 SIZES = ["--layers", "2", "--hidden", "32", "--heads", "2", "--kv-heads", "1", "--block-size", "16", "--kernel-size", "8",
          "--kernel-stride", "4", "--window-size", "16", "--topk", "6", "--query-topk", "2"]
@@ -67,6 +69,20 @@ class Train(unittest.TestCase):
                           stages=["--stage", "tokens=1K,length=64,attention=full"])
         self.assertEqual(more.returncode, 0, more.stderr)
         self.assertIn("parameters", more.stdout)
+
+    def test_from_text_to_answers_in_three_commands(self):
+        tokenizer = self.root / "tokenizer"
+        made = run("tokenizer", "train", "--source", self.texts, "--vocab-size", "400", "--out", tokenizer)
+        self.assertEqual(made.returncode, 0, made.stderr)
+        learnt = self.train("--dtype", "bf16", "--task", "facts:0.5", "--task-parts", "2", tokenizer=tokenizer,
+                            stages=["--stage", "tokens=8K,length=256,attention=full", "--stage", "tokens=8K,length=512,attention=nosa"])
+        self.assertEqual(learnt.returncode, 0, learnt.stderr)
+        answer = run("generate", "--model", self.out, "--prompt", "In line", "--max-tokens", "4", "--json")
+        self.assertEqual(answer.returncode, 0, answer.stderr)
+        self.assertEqual(json.loads(answer.stdout)["generated_tokens"], 4)
+        picture = self.root / "loss.svg"
+        subprocess.run([sys.executable, ROOT / "tools" / "training_plot", picture, self.out / "log.jsonl"], check=True, stdout=subprocess.DEVNULL)
+        self.assertIn("model", "".join(ElementTree.parse(picture).getroot().itertext()))
 
     def test_ctrl_c_saves_and_resume_goes_on_with_the_same_losses(self):
         whole = self.train()
