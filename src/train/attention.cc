@@ -128,6 +128,25 @@ at::Tensor SelectMasks(const Compute& compute, const Method& method, int tokens,
   return masks;
 }
 
+AttentionHeld HeldBySelection(const Compute& compute, const Method& method, int tokens, const at::Tensor& q,
+                              const at::Tensor& k, const at::Tensor& v, const at::Tensor& s) {
+  const at::NoGradGuard no_grad;
+  // Up to here a query reads every block there is.
+  const int64_t first = method.rule.every_block ? tokens : int64_t{method.most_blocks()} * method.block_size;
+  if (first >= tokens) return {};
+  const at::Tensor bias = method.bias ? s : at::empty({0}, q.options().dtype(at::kFloat));
+  const at::Tensor masks = SelectMasks(compute, method, tokens, q, k, s), out = at::empty_like(q);
+  const auto lse_of = [&](const at::Tensor& read) {
+    const at::Tensor lse = at::empty({q.size(0), q.size(1)}, q.options().dtype(at::kFloat));
+    ops::sequence_attention(compute.backend(), compute.stream(),
+                            ForwardArgs(method, tokens, {q, k, v, bias, read, out, lse}));
+    return lse;
+  };
+  const at::Tensor held = (lse_of(masks) - lse_of(at::full_like(masks, -1))).exp().mean(1);  // [B T]
+  const at::Tensor counted = held.view({-1, tokens}).narrow(1, first, tokens - first);
+  return {.sum = counted.sum(at::kDouble).item<double>(), .rows = counted.numel()};
+}
+
 at::Tensor Attend(const Compute& compute, const Method& method, int tokens, const at::Tensor& q, const at::Tensor& k,
                   const at::Tensor& v, const at::Tensor& s) {
   if (method.dense()) return DenseAttention(tokens, q, k, v);

@@ -17,4 +17,16 @@ at::Tensor Attend(const Compute& compute, const Method& method, int tokens, cons
 at::Tensor SelectMasks(const Compute& compute, const Method& method, int tokens, const at::Tensor& q,
                        const at::Tensor& k, const at::Tensor& s);
 
+// How much of its attention a query finds in the blocks that are selected for it, were it to look at all of them: the
+// sum over `rows` queries, each the mean over its heads of exp(lse of the selected - lse of all), with the bias if
+// there is one.
+struct AttentionHeld {
+  double sum = 0;
+  int64_t rows = 0;
+  double mean() const { return rows == 0 ? 1 : sum / static_cast<double>(rows); }
+};
+// Over the queries whose sequences have more blocks than they may select. No gradient.
+AttentionHeld HeldBySelection(const Compute& compute, const Method& method, int tokens, const at::Tensor& q,
+                              const at::Tensor& k, const at::Tensor& v, const at::Tensor& s);
+
 }  // namespace nosa::train

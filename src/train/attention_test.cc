@@ -156,6 +156,35 @@ TEST(Attention, AnyNumberOfBlocksIsDenseWithTheBias) {
   EXPECT_TRUE(Readable(masks, size, 8).equal(past));
 }
 
+// Against weights of the dense form, added up over the blocks of the masks.
+TEST(Attention, HeldBySelectionIsTheShareOfTheDenseWeights) {
+  const Sizes size = {.sequences = 2, .tokens = 100, .kv_heads = 2, .group = 2, .dim = 16};
+  const auto backend = cpu::MakeCpuBackend(2);
+  const Compute compute(backend.get());
+  const at::Tensor q = Random({200, 4, 16}, 1, 1), k = Random({200, 2, 16}, 1, 2), v = Random({200, 2, 16}, 1, 3),
+                   s = Random({200, 2}, 1, 4);
+  const Method method = MethodOf("nosa");
+  const AttentionHeld found = HeldBySelection(compute, method, size.tokens, q, k, v, s);
+  const at::Tensor readable = Readable(SelectMasks(compute, method, size.tokens, q, k, s), size, method.block_size);
+  const int first = method.most_blocks() * method.block_size;
+  ASSERT_LT(first, size.tokens);
+  double sum = 0;
+  for (int64_t row = 0; row < 200; ++row) {
+    const int64_t t = row % size.tokens, begin = row - t;
+    if (t < first) continue;
+    for (int64_t h = 0; h < 4; ++h) {
+      const at::Tensor logits = at::mv(k.narrow(0, begin, t + 1).select(1, h / 2), q[row][h]) / 4.0 +
+                                s.narrow(0, begin, t + 1).select(1, h / 2);
+      const at::Tensor read = readable[row].select(0, h / 2).narrow(0, 0, t + 1);
+      sum += (at::softmax(logits, 0) * read).sum().item<double>() / 4;
+    }
+  }
+  EXPECT_EQ(found.rows, 2 * (size.tokens - first));
+  EXPECT_NEAR(found.sum, sum, 1e-3);
+  EXPECT_LT(found.mean(), 0.95);
+  EXPECT_EQ(HeldBySelection(compute, MethodOf("full"), size.tokens, q, k, v, s).rows, 0);
+}
+
 TEST(Method, NamesASelectorOfTheEngine) {
   const auto method = MakeMethod("sparkle", schema::ModelConfig());
   ASSERT_FALSE(method.ok());

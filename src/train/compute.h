@@ -24,8 +24,9 @@ class Compute {
   ops::Backend* backend_;
 };
 
-// On a GPU: makes the backend's stream LibTorch's current one on this thread, and so on those of its backward passes: what
-// either is given runs in order, and neither waits for the other. kFailedPrecondition when this LibTorch has no CUDA.
+// On a GPU: makes the backend's stream LibTorch's current one on this thread, and so on those of its backward passes:
+// what either is given runs in order, and neither waits for the other. kFailedPrecondition when this LibTorch has no
+// CUDA.
 Status AdoptStream(const Compute& compute);
 
 // A tensor's memory as a view; empty for an undefined tensor. The tensor is contiguous, of at most 4 dimensions, f32,

@@ -59,7 +59,14 @@ at::Tensor Decoder::AttentionPart(const LayerLeaves& layer, const at::Tensor& x,
   const at::Tensor v = qkv.narrow(1, q_size + kv_size, kv_size).contiguous();
   at::Tensor s;
   if (options.method.needs_importance()) s = at::softplus(at::matmul(As(v, at::kFloat), layer.delta.t())) * layer.a;
-  const at::Tensor out = Attend(compute_, options.method, tokens, q, k, v.view({rows, config.num_kv_heads, dim}), s);
+  const at::Tensor values = v.view({rows, config.num_kv_heads, dim});
+  if (options.held != nullptr) {
+    const AttentionHeld here = HeldBySelection(compute_, options.method, tokens, q, k, values, s);
+    AttentionHeld& sum = options.held->at(static_cast<size_t>(&layer - leaves_.layers.data()));
+    sum.sum += here.sum;
+    sum.rows += here.rows;
+  }
+  const at::Tensor out = Attend(compute_, options.method, tokens, q, k, values, s);
   return at::matmul(out.view({rows, q_size}), As(layer.o, options.type).t());
 }
 

@@ -11,6 +11,8 @@ struct ForwardOptions {
   Method method;
   at::ScalarType type = at::kFloat;  // of matrix products: f32 or bf16; the residual stream is f32
   bool recompute = false;            // keep each layer's input alone for the backward pass
+  // Where to add what the selection holds of each layer's attention; null: it is not looked at.
+  std::vector<AttentionHeld>* held = nullptr;
 };
 
 class Decoder {

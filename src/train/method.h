@@ -1,6 +1,7 @@
 // How tokens attend while a model is learnt: a selector of the engine, as plain data.
 #pragma once
 
+#include <algorithm>
 #include <string>
 #include <string_view>
 
@@ -18,6 +19,8 @@ struct Method {
   int block_size = 64, kernel_size = 32, kernel_stride = 16;
 
   bool needs_importance() const { return bias || rule.topk > 0; }
+  // Blocks that a query reads at most, when not every block is.
+  int most_blocks() const { return std::max({rule.init_blocks + rule.local_blocks + 1, rule.query_blocks, rule.topk}); }
   // Every token before the query is read, and nothing is added: the plain Llama layer.
   bool dense() const { return rule.every_block && !bias; }
 };

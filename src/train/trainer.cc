@@ -224,16 +224,12 @@ Status Run::Evaluate(int stage) {
                                 .targets = judged.targets,
                                 .answers = judged.answers,
                                 .right_answers = judged.right_answers});
+    for (const AttentionHeld& held : judged.held) {
+      if (held.rows > 0) report_.held_out.back().attention_held.push_back(held.mean());
+    }
   }
   for (const HeldOutReport& held_out : report_.held_out) {
-    io::OrderedJson line;
-    line["step"] = state_.step;
-    line["held_out"] = held_out.source;
-    line["loss"] = held_out.loss;
-    line["targets"] = held_out.targets;
-    line["answers"] = held_out.answers;
-    line["right_answers"] = held_out.right_answers;
-    NOSA_RETURN_IF_ERROR(log_->Write(line));
+    NOSA_RETURN_IF_ERROR(log_->Write(HeldOutJson(state_.step, held_out)));
   }
   if (hooks_.on_eval) hooks_.on_eval(state_.step, report_.held_out);
   return Status::Ok();
@@ -250,6 +246,18 @@ Status Run::Save() {
 }
 
 }  // namespace
+
+io::OrderedJson HeldOutJson(int64_t step, const HeldOutReport& report) {
+  io::OrderedJson json;
+  json["step"] = step;
+  json["held_out"] = report.source;
+  json["loss"] = report.loss;
+  json["targets"] = report.targets;
+  json["answers"] = report.answers;
+  json["right_answers"] = report.right_answers;
+  if (!report.attention_held.empty()) json["attention_held"] = report.attention_held;
+  return json;
+}
 
 Result<TrainReport> Train(const TrainPlan& plan, const Beginning& beginning, const Mixture& data,
                           std::span<ops::Backend* const> workers, const Hooks& hooks) {

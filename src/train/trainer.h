@@ -29,7 +29,12 @@ struct HeldOutReport {
   int64_t targets = 0;
   int64_t answers = 0;        // targets that are part of an answer
   int64_t right_answers = 0;  // of them, the most probable token
+  // By layer, the share of attention that lies in what is selected (AttentionHeld); empty where nothing is left out.
+  std::vector<double> attention_held;
 };
+
+// As the log has it: step, held_out (the source), loss, targets, answers, right_answers, attention_held.
+io::OrderedJson HeldOutJson(int64_t step, const HeldOutReport& report);
 
 struct Hooks {
   std::function<void(const StepReport&)> on_step = nullptr;

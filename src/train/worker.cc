@@ -92,12 +92,15 @@ Result<double> Workers::Learn(const Batch& batch, int micro_batch, const Forward
 }
 
 Result<Workers::Judged> Workers::Judge(const Batch& batch, int micro_batch, const ForwardOptions& options) {
-  for (const auto& worker : workers_) worker->judged = {};
+  const auto layers = static_cast<size_t>(parameters_.config().num_layers);
+  for (const auto& worker : workers_) worker->judged = {.held = std::vector<AttentionHeld>(layers)};
   NOSA_RETURN_IF_ERROR(ForEachPiece(batch, micro_batch, [&](Worker& worker, int begin, int count) {
     const at::Device device = worker.compute.device();
+    ForwardOptions looking = options;
+    looking.held = &worker.judged.held;
     const TokenLosses all =
         worker.decoder.Losses(batch.Part(batch.ids, begin, count, device),
-                              batch.Part(batch.targets, begin, count, device), batch.length, options);
+                              batch.Part(batch.targets, begin, count, device), batch.length, looking);
     const at::Tensor counted = batch.Part(batch.weights, begin, count, device).gt(0);
     const at::Tensor answers = batch.Part(batch.answers, begin, count, device).gt(0);
     worker.judged.loss += (all.losses * counted).sum().item<double>();
@@ -105,8 +108,12 @@ Result<Workers::Judged> Workers::Judge(const Batch& batch, int micro_batch, cons
     worker.judged.answers += answers.sum().item<int64_t>();
     worker.judged.right_answers += answers.logical_and(all.right).sum().item<int64_t>();
   }));
-  Judged judged;
+  Judged judged = {.held = std::vector<AttentionHeld>(layers)};
   for (const auto& worker : workers_) {
+    for (size_t i = 0; i < layers; ++i) {
+      judged.held[i].sum += worker->judged.held[i].sum;
+      judged.held[i].rows += worker->judged.held[i].rows;
+    }
     judged.loss += worker->judged.loss;
     judged.targets += worker->judged.targets;
     judged.answers += worker->judged.answers;

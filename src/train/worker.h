@@ -41,6 +41,7 @@ class Workers {
   struct Judged {
     double loss = 0;  // sum
     int64_t targets = 0, answers = 0, right_answers = 0;
+    std::vector<AttentionHeld> held;  // by layer
   };
   // Targets of positive weight, without gradients.
   Result<Judged> Judge(const Batch& batch, int micro_batch, const ForwardOptions& options);

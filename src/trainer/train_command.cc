@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <numeric>
 
 #include "apps/interrupt.h"
 #include "apps/progress.h"
@@ -72,17 +73,6 @@ io::OrderedJson StepJson(const train::StepReport& step) {
   return json;
 }
 
-io::OrderedJson HeldOutJson(int64_t step, const train::HeldOutReport& report) {
-  io::OrderedJson json;
-  json["step"] = step;
-  json["held_out"] = report.source;
-  json["loss"] = report.loss;
-  json["targets"] = report.targets;
-  json["answers"] = report.answers;
-  json["right_answers"] = report.right_answers;
-  return json;
-}
-
 void PrintReport(const TrainFlags& flags, const train::TrainReport& report) {
   std::vector<std::pair<std::string, std::string>> facts = {
       {"model", flags.out},
@@ -96,6 +86,13 @@ void PrintReport(const TrainFlags& flags, const train::TrainReport& report) {
       value += fmt::format(", {} of {} answer tokens right", Percent(held_out.right_answers, held_out.answers),
                            FormatCount(held_out.answers));
     facts.emplace_back("held-out loss, " + held_out.source, value);
+  }
+  // Of text; where the answers to tasks lie is no measure of it.
+  const std::vector<double>* held = report.held_out.empty() ? nullptr : &report.held_out.front().attention_held;
+  if (held != nullptr && !held->empty()) {
+    const double mean = std::accumulate(held->begin(), held->end(), 0.0) / static_cast<double>(held->size());
+    facts.emplace_back("attention within the selection", fmt::format("{:.3f}, least of a layer {:.3f}", mean,
+                                                                     *std::min_element(held->begin(), held->end())));
   }
   Print(apps::FormatFacts(facts));
   if (report.stopped) Print(fmt::format("\nStopped; the same command with --resume goes on.\n"));
@@ -111,14 +108,13 @@ Status TrainModel(TrainFlags flags) {
   for (const auto& worker : owned) workers.push_back(worker.get());
   const int threads = flags.common.threads > 0 ? flags.common.threads : AvailableProcessors();
   std::unique_ptr<Progress> reading;
-  NOSA_ASSIGN_OR_RETURN(
-      const train::Mixture data,
-      MakeMixture(flags, tokenizer, beginning.config, threads, [&](int64_t done, int64_t all) {
-        if (!reading)
-          reading = std::make_unique<Progress>(
-              ProgressOptions{.what = "reading text", .unit = "bytes", .total = all, .enabled = bars});
-        reading->Update(done);
-      }));
+  NOSA_ASSIGN_OR_RETURN(const train::Mixture data,
+                        MakeMixture(flags, tokenizer, beginning.config, threads, [&](int64_t done, int64_t all) {
+                          if (!reading)
+                            reading = std::make_unique<Progress>(ProgressOptions{
+                                .what = "reading text", .unit = "bytes", .total = all, .enabled = bars});
+                          reading->Update(done);
+                        }));
   reading.reset();
   NOSA_RETURN_IF_ERROR(CopyTokenizer(tokenizer, flags.out));
   Progress progress({.what = "training", .total = train::Schedule(flags.plan).tokens(), .enabled = bars});
@@ -131,7 +127,7 @@ Status TrainModel(TrainFlags flags) {
   };
   hooks.on_eval = [&](int64_t step, std::span<const train::HeldOutReport> reports) {
     for (const train::HeldOutReport& report : reports) {
-      if (flags.common.json) PrintJson(HeldOutJson(step, report));
+      if (flags.common.json) PrintJson(train::HeldOutJson(step, report));
     }
   };
   NOSA_ASSIGN_OR_RETURN(const train::TrainReport report, train::Train(flags.plan, beginning, data, workers, hooks));

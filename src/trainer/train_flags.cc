@@ -121,7 +121,8 @@ void AddDataFlags(Command& command, TrainFlags* flags) {
                 "NAME[:SHARE]");
   command.Int("--task-questions", &flags->task_questions, 1, "questions about one text of a task, at most");
   command.Int("--task-parts", &flags->task_parts, 1,
-              "texts of a task in one sequence, at most: halves, quarters and so on are drawn as often as the whole", 64);
+              "texts of a task in one sequence, at most: halves, quarters and so on are drawn as often as the whole",
+              64);
   command.Choice("--task-loss", &flags->task_loss, {"all", "answers"}, "what is learnt of a task's sequences");
   command.Number("--held-out", &flags->held_out, "share of the text that is not learnt, to judge by");
   command.Text("--token-cache", &flags->token_cache, "where tokens of --data are kept (default: OUT/training-state)",
