@@ -87,6 +87,11 @@ void PrintReport(const TrainFlags& flags, const train::TrainReport& report) {
                            FormatCount(held_out.answers));
     facts.emplace_back("held-out loss, " + held_out.source, value);
   }
+  if (report.held_out.empty()) {
+    facts.emplace_back(
+        "held-out loss",
+        fmt::format("not measured: --held-out {:g} of the text is less than one sequence", flags.held_out));
+  }
   // Of text; where the answers to tasks lie is no measure of it.
   const std::vector<double>* held = report.held_out.empty() ? nullptr : &report.held_out.front().attention_held;
   if (held != nullptr && !held->empty()) {

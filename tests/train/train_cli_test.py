@@ -69,6 +69,9 @@ class Train(unittest.TestCase):
                           stages=["--stage", "tokens=1K,length=64,attention=full"])
         self.assertEqual(more.returncode, 0, more.stderr)
         self.assertIn("parameters", more.stdout)
+        self.assertNotIn("not measured", more.stdout)
+        short = self.train(out=self.root / "short", stages=["--stage", "tokens=1K,length=2048,attention=full,batch=1"])
+        self.assertIn("not measured: --held-out 0.1 of the text is less than one sequence", short.stdout)
 
     def test_from_text_to_answers_in_three_commands(self):
         tokenizer = self.root / "tokenizer"
