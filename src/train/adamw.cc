@@ -24,7 +24,9 @@ void AdamW::Step(const at::Tensor& gradient, double rate, double gradient_scale)
     const auto [begin, count] = parameters_->group(group);
     if (count == 0) continue;
     const at::Tensor values = parameters_->master().narrow(0, begin, count);
-    const double group_rate = group == ParameterGroup::kImportance ? rate * options_.importance_rate : rate;
+    double group_rate = rate;
+    if (group == ParameterGroup::kDelta) group_rate *= options_.delta_rate;
+    if (group == ParameterGroup::kGain) group_rate *= options_.gain_rate;
     if (group == ParameterGroup::kMatrices) values.mul_(1 - group_rate * options_.weight_decay);
     const at::Tensor spread = second_.narrow(0, begin, count).div(correction2).sqrt_().add_(options_.eps);
     values.addcdiv_(first_.narrow(0, begin, count), spread, -group_rate / correction1);

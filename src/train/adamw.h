@@ -9,8 +9,10 @@ namespace nosa::train {
 // each tensor, and its state is saved as plain tensors.
 struct AdamWOptions {
   double beta1 = 0.9, beta2 = 0.95, eps = 1e-8;
-  double weight_decay = 0.1;     // of matrices alone
-  double importance_rate = 5.0;  // rate of A and delta, in units of the others'
+  double weight_decay = 0.1;  // of matrices alone
+  // Rates in units of the others'. A that goes through zero turns the order of importance around: it is to follow
+  // delta, not to run before it.
+  double delta_rate = 25, gain_rate = 5;
 };
 
 class AdamW {

@@ -16,7 +16,8 @@ constexpr int64_t kAlignment = 64;
 
 ParameterGroup GroupOf(const std::string& name) {
   if (name.ends_with("norm.weight")) return ParameterGroup::kNorms;
-  if (name.ends_with("self_attn.A") || name.ends_with("self_attn.delta.weight")) return ParameterGroup::kImportance;
+  if (name.ends_with("self_attn.delta.weight")) return ParameterGroup::kDelta;
+  if (name.ends_with("self_attn.A")) return ParameterGroup::kGain;
   return ParameterGroup::kMatrices;
 }
 

@@ -14,8 +14,8 @@
 namespace nosa::train {
 
 // What the optimiser treats alike; in this order in memory.
-enum class ParameterGroup : uint8_t { kMatrices, kNorms, kImportance };
-inline constexpr int kParameterGroups = 3;
+enum class ParameterGroup : uint8_t { kMatrices, kNorms, kDelta, kGain };  // kGain: A
+inline constexpr int kParameterGroups = 4;
 
 // How tensors begin that no checkpoint gives.
 struct InitOptions {
@@ -23,7 +23,7 @@ struct InitOptions {
   // Standard deviation of matrices; what adds to the residual stream is drawn smaller by sqrt(2 layers).
   double scale = 0.02;
   // Of delta; A begins at 1. Zero would keep delta's gradient alive and A's too, but every token's importance equal.
-  double delta_scale = 0.02;
+  double delta_scale = 0.1;
 };
 
 // Values, and where each parameter lies among them.

@@ -40,7 +40,9 @@ Status TrainPlan::Validate() const {
   };
   NOSA_RETURN_IF_ERROR(positive("rate", rate));
   NOSA_RETURN_IF_ERROR(positive("batch", batch));
-  NOSA_RETURN_IF_ERROR(positive("importance rate", importance_rate));
+  NOSA_RETURN_IF_ERROR(positive("rate of delta", delta_rate));
+  NOSA_RETURN_IF_ERROR(positive("rate of A", gain_rate));
+  NOSA_RETURN_IF_ERROR(positive("scale of delta", delta_scale));
   if (clip < 0 || weight_decay < 0 || beta2 <= 0 || beta2 >= 1 || warmup < 0 || warmup > 1 || last_rate < 0 ||
       last_rate > 1) {
     return InvalidArgument(
@@ -109,7 +111,8 @@ io::OrderedJson Decisive(const TrainPlan& plan, const schema::ModelConfig& confi
   json["clip"] = plan.clip;
   json["weight_decay"] = plan.weight_decay;
   json["beta2"] = plan.beta2;
-  json["importance_rate"] = plan.importance_rate;
+  json["delta_rate"] = plan.delta_rate;
+  json["gain_rate"] = plan.gain_rate;
   json["dtype"] = std::string(DTypeName(plan.dtype));
   json["seed"] = plan.seed;
   json["data"] = fmt::format("{:016x}", data);

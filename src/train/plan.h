@@ -31,11 +31,12 @@ struct TrainPlan {
   double clip = 1.0;          // the gradient's norm at most; 0: no bound
   double weight_decay = 0.1;  // of matrices
   double beta2 = 0.95;
-  double importance_rate = 5;  // of A and delta, in units of the others'
-  DType dtype = DType::kF32;   // of matrix products; masters are f32
-  bool recompute = false;      // activations, layer by layer, in the backward pass
-  uint64_t seed = 0;           // of weights that no checkpoint gives
-  double init_scale = 0.02;    // standard deviation of matrices at the beginning
+  double delta_rate = 25, gain_rate = 5;  // of delta and A, in units of the others'
+  DType dtype = DType::kF32;              // of matrix products; masters are f32
+  bool recompute = false;                 // activations, layer by layer, in the backward pass
+  uint64_t seed = 0;                      // of weights that no checkpoint gives
+  double init_scale = 0.02;               // standard deviation of matrices at the beginning
+  double delta_scale = 0.1;               // and of delta
 
   std::filesystem::path out;      // becomes a model's directory
   DType out_dtype = DType::kF32;  // of its weights

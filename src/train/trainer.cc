@@ -57,9 +57,12 @@ class Run {
         data_(data),
         hooks_(hooks),
         schedule_(plan),
-        parameters_(beginning.config, {.seed = plan.seed, .scale = plan.init_scale}, Compute(backends[0]).device()),
+        parameters_(beginning.config, {.seed = plan.seed, .scale = plan.init_scale, .delta_scale = plan.delta_scale}, Compute(backends[0]).device()),
         optimizer_(&parameters_,
-                   {.beta2 = plan.beta2, .weight_decay = plan.weight_decay, .importance_rate = plan.importance_rate}),
+                   {.beta2 = plan.beta2,
+                    .weight_decay = plan.weight_decay,
+                    .delta_rate = plan.delta_rate,
+                    .gain_rate = plan.gain_rate}),
         workers_(backends, parameters_) {
     state_.decisive = Decisive(plan, beginning.config, data.fingerprint(), static_cast<int>(backends.size()));
   }

@@ -124,6 +124,7 @@ void AddDataFlags(Command& command, TrainFlags* flags) {
               "texts of a task in one sequence, at most: halves, quarters and so on are drawn as often as the whole",
               64);
   command.Choice("--task-loss", &flags->task_loss, {"all", "answers"}, "what is learnt of a task's sequences");
+  command.Number("--answer-weight", &flags->answer_weight, "what a token of a task's answer counts; others count 1");
   command.Number("--held-out", &flags->held_out, "share of the text that is not learnt, to judge by");
   command.Text("--token-cache", &flags->token_cache, "where tokens of --data are kept (default: OUT/training-state)",
                "DIR");
@@ -139,11 +140,13 @@ void AddRunFlags(Command& command, TrainFlags* flags) {
   command.Number("--rate", &plan->rate, "highest learning rate");
   command.Number("--last-rate", &plan->last_rate, "of it, where the cosine ends");
   command.Number("--warmup", &plan->warmup, "share of the steps in which the rate rises");
-  command.Number("--importance-rate", &plan->importance_rate, "rate of A and delta, in units of --rate");
+  command.Number("--delta-rate", &plan->delta_rate, "rate of delta, in units of --rate");
+  command.Number("--gain-rate", &plan->gain_rate, "rate of A, in units of --rate");
   command.Number("--weight-decay", &plan->weight_decay, "decoupled; of matrices, not of norms, A and delta");
   command.Number("--beta2", &plan->beta2, "AdamW's second moment");
   command.Number("--clip", &plan->clip, "norm of the gradient at most; 0: no bound");
   command.Number("--init-scale", &plan->init_scale, "spread of weights that begin from nothing");
+  command.Number("--delta-scale", &plan->delta_scale, "and of delta, in a model that gets its importance");
   command.Choice("--dtype", &flags->dtype, {"f32", "bf16"}, "type of matrix products; weights are learnt in f32");
   command.Choice("--out-dtype", &flags->out_dtype, {"auto", "f32", "bf16"}, "type of the saved weights; auto: --dtype");
   command.Switch("--recompute", &plan->recompute, "keep fewer activations, and compute them twice");
@@ -188,6 +191,8 @@ Status CheckTrainFlags(const TrainFlags& flags) {
     return InvalidArgument("expected --init, --config or sizes, found two of them");
   if (!(flags.held_out >= 0 && flags.held_out < 1))
     return InvalidArgument("--held-out: expected a share from 0 to below 1, found {}", flags.held_out);
+  if (!(flags.answer_weight > 0 && flags.answer_weight <= 1e6))
+    return InvalidArgument("--answer-weight: expected a positive number, found {}", flags.answer_weight);
   return Status::Ok();
 }
 
@@ -290,7 +295,8 @@ Result<train::Mixture> MakeMixture(const TrainFlags& flags, const LoadedTokenize
     options.seed = seed + ++number;
     options.questions = flags.task_questions;
     options.parts = flags.task_parts;
-    if (flags.task_loss == "answers") options.weights = {.document = 0, .question = 0, .answer = 1};
+    const float others = flags.task_loss == "answers" ? 0.0f : 1.0f;
+    options.weights = {.document = others, .question = others, .answer = static_cast<float>(flags.answer_weight)};
     NOSA_ASSIGN_OR_RETURN(auto source, train::MakeTaskSource(tokenizer.tokenizer, first, options));
     const double share = task.share > 0 ? task.share : rest;
     if (share <= 0) return InvalidArgument("--task {} has no share, and the others leave none", task.what);

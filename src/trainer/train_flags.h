@@ -26,6 +26,7 @@ struct TrainFlags {
   std::vector<std::string> data, tasks;
   int task_questions = 8, task_parts = 1;
   std::string task_loss = "all";
+  double answer_weight = 1;
   std::string dtype = "f32", out_dtype = "auto";
   double held_out = 0.01;
 };

@@ -287,21 +287,21 @@ Status CudaBackend::Init() {
                               properties_.major, properties_.minor);
   }
   NOSA_CUDA_CHECK(cudaSetDevice(options_.device));
-  size_t free_before = 0, total = 0, free_after = 0;
+  size_t free = 0, total = 0;
   NOSA_CUDA_CHECK(cudaFree(nullptr));  // makes the context
   for (Lane& lane : lanes_) NOSA_CUDA_CHECK(cudaStreamCreateWithFlags(&lane.stream, cudaStreamNonBlocking));
   NOSA_CHECK(cublasLtCreate(&cublas_) == CUBLAS_STATUS_SUCCESS, "cuBLAS does not start");
   events_.resize(4096);
   for (cudaEvent_t& event : events_) NOSA_CUDA_CHECK(cudaEventCreateWithFlags(&event, cudaEventDisableTiming));
-  NOSA_CUDA_CHECK(cudaMemGetInfo(&free_before, &total));
+  NOSA_CUDA_CHECK(cudaMemGetInfo(&free, &total));
   for (Lane& lane : lanes_) {
     NOSA_CUDA_CHECK(cudaMalloc(&lane.cublas_workspace, kCublasWorkspace));
     lane.staging.Init();
   }
-  NOSA_CUDA_CHECK(cudaMemGetInfo(&free_after, &total));
-  // What other processes hold cannot be told from what the driver took for this one; a context takes about this much.
+  // What other processes hold, take and give back cannot be told from what the driver takes for this one; a context
+  // takes about this much.
   constexpr uint64_t kContextBytes = uint64_t{640} << 20;
-  memory_.driver_bytes = std::min<uint64_t>(total - free_before, kContextBytes) + (free_before - free_after);
+  memory_.driver_bytes = std::min<uint64_t>(total - free, kContextBytes) + (kCublasWorkspace + StagingRing::kBytes) * lanes_.size();
   memory_.limit_bytes = total;
   if (options_.memory_limit_bytes != 0) memory_.limit_bytes = std::min<uint64_t>(total, options_.memory_limit_bytes);
   if (memory_.driver_bytes > memory_.limit_bytes) {
