@@ -19,6 +19,7 @@
 #include "ops/block_attention.h"
 #include "ops/block_scores.h"
 #include "ops/copy_blocks.h"
+#include "ops/draw_tokens.h"
 #include "ops/embed.h"
 #include "ops/importance.h"
 #include "ops/merge_states.h"
@@ -58,6 +59,7 @@ class KeptPlans {
   void Keep(ops::AppendTokenArgs& a) { Own(a.positions), Own(a.states); }
   void Keep(ops::SelectBlocksArgs& a) { Own(a.positions), Own(a.states); }
   void Keep(ops::AssignSlotsArgs& a) { Own(a.positions); }
+  void Keep(ops::DrawTokensArgs& a) { Own(a.params), Own(a.positions); }
   void Keep(ops::SeatAttentionArgs& a) { Own(a.positions); }
 
  private:
