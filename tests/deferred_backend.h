@@ -14,11 +14,11 @@
 #include "backend/cpu/cpu_backend.h"
 #include "ops/advance_seats.h"
 #include "ops/append_token.h"
-#include "ops/argmax.h"
 #include "ops/assign_slots.h"
 #include "ops/block_attention.h"
 #include "ops/block_scores.h"
 #include "ops/copy_blocks.h"
+#include "ops/draw_tokens.h"
 #include "ops/embed.h"
 #include "ops/importance.h"
 #include "ops/merge_states.h"
@@ -31,7 +31,6 @@
 #include "ops/select_blocks.h"
 #include "ops/sequence_attention_grad.h"
 #include "ops/sequence_select.h"
-#include "ops/softmax.h"
 #include "ops/store_kv.h"
 #include "ops/swiglu.h"
 #include "ops/topk_blocks.h"
@@ -58,6 +57,7 @@ class KeptPlans {
   void Keep(ops::AppendTokenArgs& a) { Own(a.positions), Own(a.states); }
   void Keep(ops::SelectBlocksArgs& a) { Own(a.positions), Own(a.states); }
   void Keep(ops::AssignSlotsArgs& a) { Own(a.positions); }
+  void Keep(ops::DrawTokensArgs& a) { Own(a.params), Own(a.positions); }
   void Keep(ops::SeatAttentionArgs& a) { Own(a.positions); }
 
  private:

@@ -10,6 +10,7 @@
 #include "base/rng.h"
 #include "ops/block_attention.h"
 #include "ops/copy_blocks.h"
+#include "ops/draw_tokens.h"
 #include "ops/product.h"
 #include "ops/reference/reference_backend.h"
 #include "ops/reset_states.h"
@@ -32,6 +33,11 @@ class DeviceBench : private OpTimer {
     NOSA_RETURN_IF_ERROR(TopK(backend_.shared_memory(), "masks in pinned memory"));
     NOSA_RETURN_IF_ERROR(CopyBlocks());
     NOSA_RETURN_IF_ERROR(Product());
+    for (const int rows : {1, 64}) {
+      NOSA_RETURN_IF_ERROR(Draw(rows, "greedy", {}));
+      NOSA_RETURN_IF_ERROR(Draw(rows, "all", {.temperature = 0.8f}));
+      NOSA_RETURN_IF_ERROR(Draw(rows, "top-k and top-p", {.temperature = 0.8f, .top_k = 50, .top_p = 0.95f}));
+    }
     return std::move(rows_);
   }
 
@@ -69,6 +75,7 @@ class DeviceBench : private OpTimer {
   Status TopK(MemoryKind kind, std::string_view where);
   Status CopyBlocks();
   Status Product();
+  Status Draw(int rows, std::string_view how, const ops::DrawParams& params);
 
   DeviceOpSizes sizes_;
 };
@@ -246,6 +253,34 @@ Status DeviceBench::Product() {
   const ops::OpCost cost = ops::Cost(args);
   return Time(fmt::format("product bf16 {}x{}x{}", m, n, k), cost.bytes, cost.flops,
               [&] { ops::product(backend_, {}, args); });
+}
+
+// The tokens of as many seats, at the end of a step.
+Status DeviceBench::Draw(int rows, std::string_view how, const ops::DrawParams& params) {
+  const Buffer logits = RandomBuffer(DType::kF32, int64_t{rows} * sizes_.vocab, 9, 3.0f);
+  const size_t n = static_cast<size_t>(rows);
+  const std::vector<ops::DrawParams> all(n, params);
+  std::vector<int32_t> positions;
+  for (int r = 0; r < rows; ++r) positions.push_back(r);
+  std::vector<TokenId> expected(n);
+  const Shape shape = {rows, sizes_.vocab};
+  ops::draw_tokens(*ops::reference::MakeReferenceBackend(), {},
+                   {.logits = logits.View(DType::kF32, shape), .params = all, .positions = positions, .ids = expected});
+
+  NOSA_ASSIGN_OR_RETURN(const Buffer logits_there, ToDevice(logits));
+  NOSA_ASSIGN_OR_RETURN(const Buffer all_there, ToDevice(all.data(), n * sizeof(ops::DrawParams)));
+  NOSA_ASSIGN_OR_RETURN(const Buffer positions_there, ToDevice(positions.data(), n * sizeof(int32_t)));
+  NOSA_ASSIGN_OR_RETURN(const Buffer ids, backend_.Allocate(n * sizeof(TokenId), backend_.shared_memory()));
+  const ops::DrawTokensArgs args = {.logits = logits_there.View(DType::kF32, shape),
+                                    .params = {all_there.as<ops::DrawParams>(), n},
+                                    .positions = {positions_there.as<int32_t>(), n},
+                                    .ids = {ids.as<TokenId>(), n}};
+  const std::string name = fmt::format("draw_tokens, {} rows of {}, {}", rows, sizes_.vocab, how);
+  ops::draw_tokens(backend_, {}, args);
+  backend_.Synchronize({});
+  if (!std::equal(expected.begin(), expected.end(), ids.as<TokenId>()))
+    return Internal("{} differs from its twin", name);
+  return Time(name, ops::Cost(args).bytes, 0, [&] { ops::draw_tokens(backend_, {}, args); });
 }
 
 }  // namespace

@@ -14,7 +14,7 @@ struct DeviceOpSizes {
   int rows = 2048;        // of a chunk, at the end of the context
   int scored_rows = 512;  // of a call of window_scores, as selectors make it
   int heads = 32, kv_heads = 2, dim = 128, block = 64;
-  int hidden = 4096, inner = 14336;
+  int hidden = 4096, inner = 14336, vocab = 73448;
   int selected = 64;  // blocks of a query
   int repeats = 9;
 };
@@ -25,7 +25,7 @@ struct DeviceOpRow {
   double bytes = 0, flops = 0;
 };
 
-// Fails when the result of an attention differs from its twin's: nothing wrong is timed.
+// Fails when the result of an attention or a draw differs from its twin's: nothing wrong is timed.
 Result<std::vector<DeviceOpRow>> BenchDeviceOps(ops::Backend& backend, const DeviceOpSizes& sizes);
 
 // The ops on whole sequences, by which a model is learnt.

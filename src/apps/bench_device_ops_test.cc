@@ -19,10 +19,11 @@ TEST(BenchDeviceOps, MeasuresWhatTheTwinConfirms) {
                                               .block = 16,
                                               .hidden = 64,
                                               .inner = 96,
+                                              .vocab = 2000,
                                               .selected = 24,
                                               .repeats = 1});
   ASSERT_TRUE(rows.ok()) << rows.status().ToString();
-  EXPECT_EQ(rows->size(), 7u);
+  EXPECT_EQ(rows->size(), 13u);
   EXPECT_GT(rows->at(0).flops, 3 * rows->at(1).flops) << "all of 128 blocks against 24";
 }
 

@@ -12,6 +12,7 @@
 #include "backend/cpu/probe.h"
 #include "base/clock.h"
 #include "ops/block_attention.h"
+#include "ops/draw_tokens.h"
 #include "ops/product.h"
 #include "ops/reference/reference_backend.h"
 #include "ops/reset_states.h"
@@ -182,6 +183,27 @@ OpRow BenchTopK(ops::Backend& backend, const OpsFlags& flags, const Limits& limi
   return row;
 }
 
+// Tokens of as many sequences, from a vocabulary of the 8B shape.
+Result<OpRow> BenchDraw(ops::Backend& backend, const OpsFlags& flags, const Limits& limits, int rows) {
+  constexpr int64_t kVocab = 73448;
+  const Buffer logits = RandomBuffer(DType::kF32, rows * kVocab, 9, 3.0f);
+  const std::vector<ops::DrawParams> params(static_cast<size_t>(rows), {.temperature = 0.8f, .top_p = 0.95f});
+  const std::vector<int32_t> positions(static_cast<size_t>(rows), 1000);
+  std::vector<TokenId> ids(static_cast<size_t>(rows)), expected(ids);
+  ops::DrawTokensArgs args = {
+      .logits = logits.View(DType::kF32, {rows, kVocab}), .params = params, .positions = positions, .ids = expected};
+  ops::draw_tokens(*ops::reference::MakeReferenceBackend(), {}, args);
+  args.ids = ids;
+  OpRow row;
+  row.name = fmt::format("draw_tokens {} rows, top-p of {}", rows, kVocab);
+  row.cost = ops::Cost(args);
+  row.seconds = Time(flags.repeats, [&](int) { ops::draw_tokens(backend, {}, args); });
+  if (ids != expected) return Internal("{} differs from its twin", row.name);
+  row.bound = "memory reads";
+  row.share = row.cost.bytes / row.seconds.median / limits.bytes_per_s;
+  return row;
+}
+
 Status BenchOps(const OpsFlags& flags) {
   if (flags.common.backend == "cuda") {
     NOSA_ASSIGN_OR_RETURN(const std::unique_ptr<ops::Backend> device, MakeBackend(flags.common));
@@ -211,6 +233,10 @@ Status BenchOps(const OpsFlags& flags) {
   rows.push_back(BenchAttention(*backend, flags, limits, 512, 32, 4, 64));
   rows.push_back(BenchAttention(*backend, flags, limits, 512, 32, 16, 128));
   rows.push_back(BenchTopK(*backend, flags, limits, 1024, 512, 64));
+  for (const int seats : {1, 64}) {
+    NOSA_ASSIGN_OR_RETURN(OpRow row, BenchDraw(*backend, flags, limits, seats));
+    rows.push_back(row);
+  }
 
   io::OrderedJson json;
   json["benchmark"] = "ops";

@@ -127,7 +127,7 @@ Result<std::shared_ptr<const text::Grammar>> ReadGrammar(const GenerateFlags& fl
 Status Generate(GenerateFlags flags) {
   NOSA_ASSIGN_OR_RETURN(flags.request.grammar, ReadGrammar(flags));
   if (flags.record_trace) NOSA_RETURN_IF_ERROR(CheckOutputFile("--record-trace", *flags.record_trace));
-  // Without one, the likeliest tokens of a device's steps need not come with their logits.
+  // Without one, the tokens of a device's steps need not come with their logits.
   flags.request.fingerprint = flags.common.json || !flags.common.quiet;
   flags.request.record_decode = flags.record_trace.has_value();
   NOSA_ASSIGN_OR_RETURN(const std::unique_ptr<Session> session, OpenSession(flags.common));

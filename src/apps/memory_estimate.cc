@@ -172,7 +172,8 @@ MemoryEstimate EstimateMemory(const Session& session, std::span<const int> seque
   estimate.tokenizer = 40 * FileBytes(directory / "tokenizer.json");
   if (!sizes.on_device) estimate.activations = Activations(sizes);
   const uint64_t rows = std::max<uint64_t>(U(logit_rows), sequences.size());
-  estimate.logits = vocab * (rows * 4 * 2 + kGrowth * sizeof(engine::Candidate) + kGrowth * 4);
+  // The sampler edits a row; a draw on the host has a number for each token of the row that a thread draws from.
+  estimate.logits = vocab * (rows * 4 * 2 + 4 + sizes.threads * 4);
   estimate.attention = Attention(sizes) + Steps(session, sizes, sequences);
   if (!sizes.on_device) estimate.scratch = Scratch(sizes);
   estimate.bookkeeping = Bookkeeping(sizes);

@@ -16,7 +16,7 @@ struct MemoryEstimate {
   uint64_t weights_copied = 0;  // converted to another type, or made at random
   uint64_t tokenizer = 0;
   uint64_t activations = 0;  // of one prompt chunk or decode step
-  uint64_t logits = 0;       // and the sampler's candidates
+  uint64_t logits = 0;       // and what tokens are drawn with
   uint64_t attention = 0;    // partial states, selections, scores
   uint64_t scratch = 0;      // of the ops, all threads
   uint64_t bookkeeping = 0;  // where every block is

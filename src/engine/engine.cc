@@ -374,7 +374,7 @@ void Engine::StepSeats(std::vector<Event>* events) {
       continue;
     }
     TokenId token = seating_->token(*sequence);
-    if (sequence->request.fingerprint || sequence->request.logprobs >= 0 || !sequence->request.sampling.likeliest()) {
+    if (sequence->request.needs_logits()) {
       token = Draw(*sequence, seating_->Logits(*sequence));
       seating_->SetToken(*sequence, token);
     }

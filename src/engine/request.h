@@ -49,13 +49,16 @@ struct Request {
   // The prompt may begin with blocks that another request has made, and leave its own to others. The answer is the same
   // to the bit.
   bool reuse_prefix = true;
-  // RequestResult::fingerprint is wanted. Without it, greedy tokens of steps planned on the device come without their
-  // logits, which is faster.
+  // RequestResult::fingerprint is wanted. Without it, tokens of steps planned on the device come without their logits
+  // (needs_logits), which is faster.
   bool fingerprint = true;
   // After the answer the sequence stays open, for Engine::Continue, until Release.
   bool keep_open = false;
   // Tokens to admit it for; 0: prompt + max_tokens. More with keep_open, for what is to come.
   int reserve_tokens = 0;
+
+  // The host has to see the logits that tokens are drawn from. Else the device that computes them draws, too.
+  bool needs_logits() const { return fingerprint || logprobs >= 0 || !sampling.plain(); }
 };
 
 enum class FinishReason : uint8_t { kNone, kEos, kStop, kLength, kCancelled, kError };

@@ -2,22 +2,15 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
-#include "base/rng.h"
-#include "ops/argmax.h"
-#include "ops/softmax.h"
+#include "base/check.h"
 
 namespace nosa::engine {
 
 #define NOSA_STAGE(factory) std::unique_ptr<SamplingStage> factory();
 #include "engine/sampling/stages.def"
 #undef NOSA_STAGE
-
-namespace {
-
-bool Before(const Candidate& a, const Candidate& b) { return a.logit != b.logit ? a.logit > b.logit : a.id < b.id; }
-
-}  // namespace
 
 const std::vector<std::unique_ptr<SamplingStage>>& SamplingStages() {
   static const auto* const stages = [] {
@@ -52,67 +45,49 @@ Status SamplingParams::Validate() const {
   return Status::Ok();
 }
 
-void SamplingState::Sort() {
-  if (sorted) return;
-  std::sort(candidates.begin(), candidates.end(), Before);
-  sorted = true;
+bool SamplingState::Has(TokenId id) const {
+  return id >= 0 && static_cast<size_t>(id) < logits.size() && std::isfinite(logits[static_cast<size_t>(id)]);
 }
 
-void SamplingState::KeepBest(size_t n) {
-  if (n >= candidates.size()) return;
-  if (!sorted) {
-    std::nth_element(candidates.begin(), candidates.begin() + static_cast<std::ptrdiff_t>(n) - 1, candidates.end(),
-                     Before);
+void SamplingState::Set(TokenId id, float logit) {
+  NOSA_DCHECK(Has(id), "token {} was dropped", id);
+  constexpr float kMost = std::numeric_limits<float>::max();
+  logits[static_cast<size_t>(id)] = std::clamp(logit, -kMost, kMost);
+}
+
+void SamplingState::Drop(TokenId id) { logits[static_cast<size_t>(id)] = -std::numeric_limits<float>::infinity(); }
+
+std::span<const float> Sampler::ApplyStages(std::span<const float> logits, const SamplingParams& params,
+                                            const TokenContext& context, const text::TokenMask* mask) {
+  ops::Grow(*backend_, logits.size_bytes(), backend_->shared_memory(), &edited_);
+  SamplingState state = {&params, context, mask, {edited_.as<float>(), logits.size()}};
+  std::copy(logits.begin(), logits.end(), state.logits.begin());
+  for (const auto& stage : SamplingStages()) {
+    if (stage->Active(params)) stage->Apply(&state);
   }
-  candidates.resize(n);
-  Sort();
+  return state.logits;
 }
 
 TokenId Sampler::Sample(std::span<const float> logits, const SamplingParams& params, const TokenContext& context,
                         TokenPos pos, const text::TokenMask* mask) {
-  const int64_t vocab = static_cast<int64_t>(logits.size());
-  if (params.likeliest()) {
-    ops::Grow(*backend_, sizeof(TokenId), backend_->shared_memory(), &scratch_);
-    const std::span<TokenId> ids = {scratch_.as<TokenId>(), 1};
-    ops::argmax(*backend_, {}, {.logits = ConstTensorView(logits.data(), DType::kF32, {1, vocab}), .ids = ids});
-    backend_->Synchronize({});
-    const TokenId best = ids[0];
-    // Else it is broken: below, such logits are left out, as they are whenever tokens are drawn.
-    if (std::isfinite(logits[static_cast<size_t>(best)])) return best;
+  const std::span<const float> row = params.plain() ? logits : ApplyStages(logits, params, context, mask);
+  const float* data = row.data();
+  if (params.temperature != 0 && !HostAddressable(backend_->compute_memory())) {
+    // A draw reads the row some ten times: worth a copy of it on the device.
+    ops::Grow(*backend_, row.size_bytes(), backend_->compute_memory(), &near_);
+    backend_->Copy(near_.data(), data, row.size_bytes(), {});
+    data = near_.as<float>();
   }
-  state_.params = &params;
-  state_.context = context;
-  state_.mask = mask;
-  state_.sorted = false;
-  state_.candidates.clear();
-  for (size_t i = 0; i < logits.size(); ++i) {
-    // A broken logit must not win, nor poison the sum.
-    if (std::isfinite(logits[i])) state_.candidates.push_back({static_cast<TokenId>(i), logits[i]});
-  }
-  if (state_.candidates.empty() && mask == nullptr) return 0;
-  for (const auto& stage : SamplingStages()) {
-    if (stage->Active(params)) stage->Apply(&state_);
-  }
-  if (params.temperature == 0) {
-    return std::min_element(state_.candidates.begin(), state_.candidates.end(), Before)->id;
-  }
-  const size_t n = state_.candidates.size();
-  ops::Grow(*backend_, n * sizeof(float), backend_->shared_memory(), &scratch_);
-  const std::span<float> probabilities = {scratch_.as<float>(), n};
-  for (size_t i = 0; i < n; ++i) probabilities[i] = state_.candidates[i].logit;
-  const TensorView row(probabilities.data(), DType::kF32, {1, static_cast<int64_t>(n)});
-  ops::softmax(*backend_, {}, {.x = row, .y = row});
+  ops::Grow(*backend_, sizeof(TokenId), backend_->shared_memory(), &id_);
+  const ops::DrawParams draw = params.draw();
+  const std::span<TokenId> ids = {id_.as<TokenId>(), 1};
+  ops::draw_tokens(*backend_, {},
+                   {.logits = ConstTensorView(data, DType::kF32, {1, static_cast<int64_t>(row.size())}),
+                    .params = {&draw, 1},
+                    .positions = {&pos, 1},
+                    .ids = ids});
   backend_->Synchronize({});
-  // Inverse of the cumulative distribution in the order the stages left, against the sum as computed, so that rounding
-  // cannot run off the end.
-  double total = 0;
-  for (const float p : probabilities) total += p;
-  double left = static_cast<double>(Philox(params.seed).Uniform(static_cast<uint64_t>(pos))) * total;
-  for (size_t i = 0; i < n; ++i) {
-    left -= probabilities[i];
-    if (left < 0) return state_.candidates[i].id;
-  }
-  return state_.candidates[n - 1].id;
+  return ids[0];
 }
 
 }  // namespace nosa::engine

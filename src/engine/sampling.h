@@ -1,4 +1,4 @@
-// From logits to a token: stages that narrow and reshape the candidates, then one draw.
+// From logits to a token: stages that change logits and drop tokens, then one draw (ops/draw_tokens.h).
 #pragma once
 
 #include <cstdint>
@@ -11,6 +11,7 @@
 #include "base/ids.h"
 #include "base/status.h"
 #include "ops/backend.h"
+#include "ops/draw_tokens.h"
 #include "tensor/buffer.h"
 #include "text/token_masks.h"
 
@@ -33,11 +34,12 @@ struct SamplingParams {
   // Tokens are drawn from a mask (Sampler::Sample). Set by the engine for requests with a grammar.
   bool masked = false;
 
-  // Nothing but the likeliest token is asked for.
-  bool likeliest() const {
-    return temperature == 0 && repetition_penalty == 1 && !masked && logit_bias.empty() && presence_penalty == 0 &&
-           frequency_penalty == 0;
+  // No stage has anything to do: the token is drawn from the logits as they are, as a device can.
+  bool plain() const {
+    return repetition_penalty == 1 && !masked && logit_bias.empty() && presence_penalty == 0 && frequency_penalty == 0;
   }
+  // What is left to do after the stages.
+  ops::DrawParams draw() const { return {temperature, top_k, top_p, min_p, seed}; }
   // kInvalidArgument naming the field, its range and the value.
   Status Validate() const;
 };
@@ -52,23 +54,18 @@ struct TokenContext {
   size_t generated = 0;
 };
 
-struct Candidate {
-  TokenId id = 0;
-  float logit = 0;  // or log-probability up to a constant
-};
-
-// What a stage works on. Candidates start as the whole vocabulary in id order; a stage may drop, reorder or change
-// them, never all of them.
+// What a stage works on: the logits of the whole vocabulary. A stage may change them or drop tokens, never all of them.
 struct SamplingState {
   const SamplingParams* params = nullptr;
   TokenContext context;
   const text::TokenMask* mask = nullptr;  // with params->masked: the tokens that may be drawn, at least one
-  std::vector<Candidate> candidates;
-  bool sorted = false;  // by falling logit, ties by rising id
-  // Orders the candidates if they are not yet.
-  void Sort();
-  // Keeps the first n of the sorted order.
-  void KeepBest(size_t n);
+  std::span<float> logits;                // [vocab]; a token whose logit is not finite is not drawn
+
+  // Whether `id` is a token of the vocabulary that may be drawn.
+  bool Has(TokenId id) const;
+  // Of a token that may be drawn, which it stays: beyond the largest float is the largest float.
+  void Set(TokenId id, float logit);
+  void Drop(TokenId id);
 };
 
 // Stateless, thread-safe.
@@ -85,7 +82,8 @@ class SamplingStage {
 const std::vector<std::unique_ptr<SamplingStage>>& SamplingStages();
 
 // Draws the token for position `pos` of a sequence: a pure function of logits, parameters, context and `pos`, so the
-// sequence's neighbours do not matter. Not thread-safe: keeps scratch.
+// sequence's neighbours do not matter, and the same on every backend. Logits that are not finite are not drawn; where
+// there are no others, token 0 is. Not thread-safe: keeps scratch.
 class Sampler {
  public:
   explicit Sampler(ops::Backend* backend) : backend_(backend) {}
@@ -95,9 +93,12 @@ class Sampler {
                  const text::TokenMask* mask = nullptr);
 
  private:
+  // `logits` as the stages leave them, in scratch.
+  std::span<const float> ApplyStages(std::span<const float> logits, const SamplingParams& params,
+                                     const TokenContext& context, const text::TokenMask* mask);
+
   ops::Backend* backend_;
-  SamplingState state_;
-  Buffer scratch_;  // one id or the candidates' probabilities
+  Buffer id_, edited_, near_;
 };
 
 }  // namespace nosa::engine

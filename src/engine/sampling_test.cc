@@ -91,7 +91,7 @@ TEST_F(SamplerTest, PlainSoftmax) {
   ExpectTwin(std::vector<float>(16, 7.0f), {.temperature = 1});
 }
 
-TEST_F(SamplerTest, EveryMixOfStages) {
+TEST_F(SamplerTest, EveryMixOfStagesAndDraws) {
   for (uint64_t seed = 0; seed < 24; ++seed) {
     SCOPED_TRACE(seed);
     const Philox rng(seed, 5);
@@ -140,7 +140,7 @@ TEST_F(SamplerTest, EdgeValues) {
     EXPECT_EQ(Draw(logits, {.temperature = 1, .top_k = 1000}, pos), Draw(logits, {.temperature = 1, .top_k = 32}, pos));
     EXPECT_EQ(Draw(logits, {.temperature = 1, .top_k = 1000, .top_p = 1, .min_p = 0}, pos),
               Draw(logits, {.temperature = 1}, pos))
-        << "stages with nothing to do leave the order alone";
+        << "what has nothing to do changes nothing";
   }
 }
 

@@ -1,5 +1,5 @@
-// A second reading of the sampling stages, in plain double precision over whole vocabularies: what each token's
-// probability is.
+// A second reading of the sampling stages and of the draw, in plain double precision over whole vocabularies: what each
+// token's probability is.
 #pragma once
 
 #include <algorithm>
@@ -24,7 +24,7 @@ inline void Normalize(std::vector<double>* p) {
   for (double& x : *p) x /= sum;
 }
 
-// Probabilities of all tokens after every stage; params.temperature > 0 and finite logits.
+// Probabilities of all tokens after every stage and cut; params.temperature > 0 and finite logits.
 inline std::vector<double> TwinProbabilities(std::span<const float> logits, const SamplingParams& params,
                                              const TokenContext& context) {
   std::vector<double> x(logits.begin(), logits.end());

@@ -80,7 +80,9 @@ void Seating::Sit(Sequence& sequence) {
   *free = &sequence;
   NOSA_DCHECK(store_->length(sequence.kv) + 1 == static_cast<int>(sequence.tokens.size()), "{} tokens are cached of {}",
               store_->length(sequence.kv), sequence.tokens.size());
-  step_->Sit(sequence.seat, *store_, sequence.kv, sequence.tokens.back());
+  const Request& request = sequence.request;
+  const ops::DrawParams draw = request.needs_logits() ? ops::DrawParams() : request.sampling.draw();
+  step_->Sit(sequence.seat, *store_, sequence.kv, {sequence.tokens.back(), draw});
 }
 
 void Seating::Leave(Sequence& sequence, bool keep) {
@@ -102,8 +104,11 @@ Status Seating::Step() {
 }
 
 std::span<const float> Seating::Logits(const Sequence& sequence) {
-  if (!logits_read_) logits_ = step_->ReadLogits();
-  logits_read_ = true;
+  if (!logits_read_) {
+    logits_ = step_->ReadLogits();
+    logits_read_ = true;
+    ++logit_reads_;
+  }
   return {logits_.row<float>(sequence.seat), static_cast<size_t>(logits_.RowElements())};
 }
 
@@ -118,6 +123,7 @@ SeatingStats Seating::stats() const {
   stats.slots = seats.slots;
   stats.device_bytes = kv::SeatStore::DeviceBytes(seats);
   stats.counters = step_->attention().ReadCounters();
+  stats.logit_reads = logit_reads_;
   stats.bytes_fetched = stats.counters.missing * step_->store().frame().bytes;
   return stats;
 }

@@ -38,6 +38,7 @@ struct SeatingStats {
   uint64_t device_bytes = 0;  // for cached blocks
   ops::SlotCounters counters;
   uint64_t bytes_fetched = 0;
+  int64_t logit_reads = 0;  // steps of which the host read the logits
 };
 
 // The most seats, at most options.seats, that fit `backend` now; 0: not one.
@@ -61,13 +62,15 @@ class Seating {
   // With `keep` its cache is as if the host had planned all steps; else it is to be closed.
   void Leave(Sequence& sequence, bool keep);
 
-  // One step of everybody in a seat. Then each has the likeliest next token in its place, which SetToken replaces.
+  // One step of everybody in a seat. Then each has its next token in its place: the one drawn for its request, or,
+  // where the host draws (Request::needs_logits), the likeliest, which SetToken replaces.
   Status Step();
   TokenId token(const Sequence& sequence) const { return step_->tokens()[static_cast<size_t>(sequence.seat)]; }
   void SetToken(const Sequence& sequence, TokenId token) {
     step_->tokens()[static_cast<size_t>(sequence.seat)] = token;
   }
-  // Of the last step, [vocab] f32 in shared memory; valid until the next.
+  // Of the last step, [vocab] f32 in shared memory; valid until the next. The first call of a step copies those of all
+  // seats.
   std::span<const float> Logits(const Sequence& sequence);
 
   // What is in the sequence's slots; as SeatStore::ReadSlots.
@@ -82,7 +85,8 @@ class Seating {
   kv::KvStore* store_;
   std::unique_ptr<model::DecodeStep> step_;
   std::vector<Sequence*> seats_;  // null: empty
-  bool logits_read_ = false;
+  bool logits_read_ = false;      // of the last step
+  int64_t logit_reads_ = 0;
   ConstTensorView logits_;
 };
 

@@ -2,13 +2,16 @@
 
 #include "attention/summaries.h"
 #include "base/check.h"
-#include "ops/argmax.h"
 
 namespace nosa::model {
 namespace {
 
 kv::SeatOptions SeatsOf(const Model& model, const DecodeStepOptions& options) {
   return {model.block_layout(), options.seats, options.slots, options.max_tokens};
+}
+
+size_t DrawBytes(const DecodeStepOptions& options) {
+  return static_cast<size_t>(options.seats) * sizeof(ops::DrawParams);
 }
 
 uint64_t LogitBytes(const Model& model, const DecodeStepOptions& options) {
@@ -28,8 +31,8 @@ uint64_t DecodeStep::DeviceBytes(const Model& model, const DecodeStepOptions& op
       attention::StepAttention::ScratchBytes(a, options.attention, SeatsOf(model, options)) / 4 * 5;
   return kv::SeatStore::DeviceBytes(SeatsOf(model, options)) +
          attention::StepAttention::DeviceBytes(a, options.attention, SeatsOf(model, options)) +
-         LogitBytes(model, options) + static_cast<uint64_t>(options.seats) * row * sizeof(float) + scratch +
-         (uint64_t{64} << 20);
+         LogitBytes(model, options) + DrawBytes(options) + static_cast<uint64_t>(options.seats) * row * sizeof(float) +
+         scratch + (uint64_t{64} << 20);
 }
 
 Result<std::unique_ptr<DecodeStep>> DecodeStep::Create(std::shared_ptr<const Model> model,
@@ -43,6 +46,9 @@ Result<std::unique_ptr<DecodeStep>> DecodeStep::Create(std::shared_ptr<const Mod
   NOSA_ASSIGN_OR_RETURN(step->shared_logits_, backend->Allocate(LogitBytes(m, options), backend->shared_memory()));
   NOSA_ASSIGN_OR_RETURN(
       step->tokens_, backend->Allocate(static_cast<size_t>(options.seats) * sizeof(TokenId), backend->shared_memory()));
+  NOSA_ASSIGN_OR_RETURN(step->draws_, backend->Allocate(DrawBytes(options), backend->compute_memory()));
+  NOSA_ASSIGN_OR_RETURN(step->host_draws_, backend->Allocate(DrawBytes(options), backend->shared_memory()));
+  for (int seat = 0; seat < options.seats; ++seat) step->SetDraw(seat, {});
   return step;
 }
 
@@ -53,12 +59,23 @@ Status DecodeStep::Calls() {
       logits_.View(DType::kF32, {static_cast<int64_t>(options_.seats), model_->config().vocab_size});
   attention_->BeginStep();
   NOSA_RETURN_IF_ERROR(model_->Step(call, tokens(), logits));
-  ops::argmax(*backend_, {}, {.logits = logits, .ids = tokens()});
+  // A seat's position is that of the token it has just read.
+  ops::draw_tokens(*backend_, {},
+                   {.logits = logits,
+                    .params = {draws_.as<ops::DrawParams>(), static_cast<size_t>(options_.seats)},
+                    .positions = store_->positions(),
+                    .ahead = 1,
+                    .ids = tokens()});
   attention_->EndStep();
   return Status::Ok();
 }
 
-void DecodeStep::Sit(int seat, kv::KvStore& kv, SeqId seq, TokenId next) {
+void DecodeStep::SetDraw(int seat, const ops::DrawParams& draw) {
+  host_draws_.as<ops::DrawParams>()[seat] = draw;
+  draws_changed_ = true;
+}
+
+void DecodeStep::Sit(int seat, kv::KvStore& kv, SeqId seq, const SeatedTokens& seated) {
   const attention::AttentionConfig& config = model_->attention_config();
   const int length = kv.length(seq), blocks = kv.layout().Blocks(kv.max_tokens(seq));
   NOSA_CHECK(kv.max_tokens(seq) <= options_.max_tokens, "a sequence of {} tokens in a seat of {}", kv.max_tokens(seq),
@@ -71,7 +88,8 @@ void DecodeStep::Sit(int seat, kv::KvStore& kv, SeqId seq, TokenId next) {
       store_->SetHome(seat, lane, BlockId(block), kv.Home(seq, lane, BlockId(block)));
   }
   store_->Seat(seat, length);
-  tokens()[static_cast<size_t>(seat)] = next;
+  tokens()[static_cast<size_t>(seat)] = seated.next;
+  SetDraw(seat, seated.draw);
 }
 
 void DecodeStep::Leave(int seat, kv::KvStore& kv, SeqId seq, bool keep) {
@@ -83,10 +101,13 @@ void DecodeStep::Leave(int seat, kv::KvStore& kv, SeqId seq, bool keep) {
     kv.EndSteps(seq);
   }
   store_->Leave(seat);
+  SetDraw(seat, {});  // costs the steps to come the least
 }
 
 Status DecodeStep::Run() {
   if (store_->changed()) store_->Flush();
+  if (draws_changed_) backend_->Copy(draws_.data(), host_draws_.data(), DrawBytes(options_), {});
+  draws_changed_ = false;
   NOSA_RETURN_IF_ERROR(store_->CountStep());
   if (!backend_->records_graphs() || steps_++ == 0) return Calls();
   if (graph_ == nullptr) {

@@ -84,6 +84,8 @@ std::vector<Request> Requests(const Where& where) {
   return requests;
 }
 
+bool IsGreedy(const Request& request) { return request.sampling.temperature == 0 && request.sampling.plain(); }
+
 struct Answered {
   std::vector<std::vector<TokenId>> ids;
   std::vector<uint64_t> fingerprints;
@@ -158,7 +160,7 @@ TEST_P(SeatedTest, AnswersAsTheHostPlans) {
     const Answered answered = RunCompany(*rig.engine, requests);
     for (size_t i = 0; i < requests.size(); ++i) {
       SCOPED_TRACE(fmt::format("request {}", i));
-      if (GetParam().dtype == DType::kF32 && requests[i].sampling.likeliest()) {
+      if (GetParam().dtype == DType::kF32 && IsGreedy(requests[i])) {
         SameAnswer(GetParam(), requests[i].prompt, expected.ids[i], answered.ids[i]);
       } else if (GetParam().dtype == DType::kF32 && GetParam().backend != "cuda") {
         EXPECT_EQ(answered.ids[i], expected.ids[i]);
@@ -179,7 +181,43 @@ TEST_P(SeatedTest, AnswersAsTheHostPlans) {
   }
 }
 
-// Greedy tokens that nobody wants the logits of do not pass the host.
+// What a device can draw by itself: every parameter of a draw, and greedy ones between.
+std::vector<Request> PlainRequests(const Where& where, uint64_t seed) {
+  std::vector<Request> requests = Requests(where);
+  for (size_t i = 0; i < requests.size(); ++i) {
+    const Philox rng(seed, i);
+    SamplingParams& sampling = requests[i].sampling = {};
+    if (i % 4 == 2) continue;
+    sampling.temperature = 0.5f + rng.Uniform(0);
+    if (i % 2 == 0) sampling.top_k = 2 + static_cast<int>(rng.Uniform(1) * 60);
+    if (i % 3 == 0) sampling.top_p = 0.5f + 0.5f * rng.Uniform(2);
+    if (i % 5 == 1) sampling.min_p = 0.2f * rng.Uniform(3);
+    sampling.seed = seed + i;
+  }
+  return requests;
+}
+
+// Who has to see the logits takes the tokens from them by the same draw, so with them and without, the tokens are the
+// same; and without, nobody reads them.
+TEST_P(SeatedTest, DrawsWhereTheLogitsAre) {
+  if (const std::string why = WhyNot(GetParam().backend); !why.empty()) GTEST_SKIP() << why;
+  std::vector<Request> requests = PlainRequests(GetParam(), 40);
+  const Rig with = MakeSeated(GetParam(), {}), without = MakeSeated(GetParam(), {});
+  const Answered expected = RunCompany(*with.engine, requests);
+  EXPECT_GT(with.engine->stats().seating.logit_reads, 0);
+  for (Request& request : requests) request.fingerprint = false;
+  const Answered answered = RunCompany(*without.engine, requests);
+  EXPECT_EQ(answered.ids, expected.ids);
+  EXPECT_EQ(without.engine->stats().seating.logit_reads, 0);
+  for (const uint64_t fingerprint : answered.fingerprints) EXPECT_EQ(fingerprint, 0u);
+
+  // That the seeds matter: the greedy ones alone stay.
+  for (size_t i = 0; i < requests.size(); ++i) requests[i].sampling.seed += 1000;
+  const Answered others = RunCompany(*without.engine, requests);
+  for (size_t i = 0; i < requests.size(); ++i) EXPECT_EQ(others.ids[i] == answered.ids[i], IsGreedy(requests[i])) << i;
+}
+
+// And beside requests that need the host.
 TEST_P(SeatedTest, WithoutAFingerprintTheSameTokens) {
   if (const std::string why = WhyNot(GetParam().backend); !why.empty()) GTEST_SKIP() << why;
   std::vector<Request> requests = Requests(GetParam());
@@ -189,6 +227,25 @@ TEST_P(SeatedTest, WithoutAFingerprintTheSameTokens) {
   const Answered answered = RunCompany(*without.engine, requests);
   EXPECT_EQ(answered.ids, expected.ids);
   for (const uint64_t fingerprint : answered.fingerprints) EXPECT_EQ(fingerprint, 0u);
+}
+
+// A sequence's tokens are those it has alone, however its neighbours' are drawn.
+TEST_P(SeatedTest, NeighboursDrawAsTheyLike) {
+  if (const std::string why = WhyNot(GetParam().backend); !why.empty()) GTEST_SKIP() << why;
+  constexpr size_t kOne = 1;  // others take their seats before it, while it sits, and leave theirs
+  std::vector<Request> requests = PlainRequests(GetParam(), 50);
+  for (Request& request : requests) request.fingerprint = false;
+  const Request one = requests[kOne];
+  ASSERT_GT(one.sampling.temperature, 0);
+  const Rig rig = MakeSeated(GetParam(), {});
+  const std::vector<TokenId> alone = RunRequest(*rig.engine, one).result.ids;
+  EXPECT_EQ(RunCompany(*rig.engine, requests).ids[kOne], alone);
+  for (const bool fingerprint : {false, true}) {
+    requests = PlainRequests(GetParam(), fingerprint ? 60 : 70);
+    for (Request& request : requests) request.fingerprint = fingerprint;
+    requests[kOne] = one;
+    EXPECT_EQ(RunCompany(*rig.engine, requests).ids[kOne], alone) << "fingerprint " << fingerprint;
+  }
 }
 
 // In f32: rounding to bf16 differs by as much as the logits of two tokens.
@@ -307,6 +364,62 @@ TEST(Seated, TheHostPlansForWhoSuitsNoSeat) {
   const Answered answered = RunCompany(*rig.engine, requests);
   EXPECT_EQ(answered.ids, expected.ids);
   for (const size_t i : {1, 2, 6}) EXPECT_EQ(answered.fingerprints[i], expected.fingerprints[i]) << "request " << i;
+}
+
+// Logits are read in the steps of a sequence that needs them, and in no others.
+TEST(Seated, LogitsAreReadForWhoNeedsThem) {
+  const Rig rig = MakeSeated(kSmall, {});
+  const Request plain = {.prompt = std::vector<TokenId>(50, 7),
+                         .sampling = {.temperature = 0.8f, .top_p = 0.9f, .seed = 2},
+                         .max_tokens = 30,
+                         .ignore_eos = true,
+                         .fingerprint = false};
+  RunRequest(*rig.engine, plain);
+  EXPECT_EQ(rig.engine->stats().seating.logit_reads, 0);
+  std::vector<Request> needing(5, plain);
+  for (Request& request : needing) request.max_tokens = 5;
+  needing[0].fingerprint = true;
+  needing[1].logprobs = 0;
+  needing[2].sampling.repetition_penalty = 1.1f;
+  needing[3].sampling.logit_bias = {{3, 1}};
+  needing[4].sampling.presence_penalty = 0.1f;
+  for (size_t i = 0; i < needing.size(); ++i) {
+    const RequestId first = rig.engine->Submit(plain).value(), second = rig.engine->Submit(needing[i]).value();
+    RunAll(*rig.engine);
+    // The first of its tokens comes from the prompt's logits.
+    EXPECT_EQ(rig.engine->stats().seating.logit_reads, static_cast<int64_t>(4 * (i + 1)));
+    rig.engine->Release(first);
+    rig.engine->Release(second);
+  }
+}
+
+// A continuation is drawn as it asks itself, though its sequence sat before.
+TEST(Seated, AContinuationDrawsAsItAsks) {
+  std::vector<std::vector<TokenId>> answers;
+  for (const bool fingerprint : {true, false}) {
+    const Rig rig = MakeSeated(kSmall, {});
+    Request request = {.prompt = std::vector<TokenId>(50, 7),
+                       .sampling = {.temperature = 1.5f, .seed = 8},
+                       .max_tokens = 20,
+                       .ignore_eos = true,
+                       .fingerprint = fingerprint,
+                       .keep_open = true,
+                       .reserve_tokens = 500};
+    const RequestId id = rig.engine->Submit(request).value();
+    RunAll(*rig.engine);
+    answers.push_back(rig.engine->result(id).ids);
+    for (const SamplingParams& next : {SamplingParams(), SamplingParams{.temperature = 1, .top_k = 30, .seed = 9}}) {
+      request = {.sampling = next, .max_tokens = 20, .ignore_eos = true, .fingerprint = fingerprint, .keep_open = true};
+      const int length = static_cast<int>(rig.engine->tokens(id).size());
+      ASSERT_TRUE(rig.engine->Continue(id, length, {5}, request).ok());
+      RunAll(*rig.engine);
+      answers.push_back(rig.engine->result(id).ids);
+    }
+    rig.engine->Release(id);
+  }
+  for (size_t i = 0; i < 3; ++i) EXPECT_EQ(answers[i], answers[i + 3]) << "answer " << i;
+  EXPECT_NE(answers[0], answers[1]);
+  EXPECT_NE(answers[1], answers[2]);
 }
 
 // With blocks on a disk the host plans all steps.

@@ -334,7 +334,7 @@ TEST(EngineStepTest, ReadsOneChunkAndAnswersEverybodyWhoIsNotPaused) {
   EXPECT_THAT(step(RequestId()), ElementsAre(Pair(a, kToken)));
 }
 
-// What needs the logits gets them where a device would else draw the likeliest tokens by itself.
+// What needs the logits gets them where a device would else draw by itself.
 TEST(ServiceTest, InSeatsTokensAreDrawnAndScoredAsOnTheHost) {
   const Served host = Serve(SmallRig()), seats = Serve(InSeats());
   std::vector<std::vector<TokenId>> answers;

@@ -1,5 +1,6 @@
 // A grammar's mask: only tokens it allows (text/token_masks.h). First of all stages, so that the others weigh what may
 // be drawn.
+#include "base/check.h"
 #include "engine/sampling.h"
 
 namespace nosa::engine {
@@ -12,13 +13,18 @@ class MaskStage final : public SamplingStage {
   void Apply(SamplingState* state) const override {
     const text::TokenMask* mask = state->mask;
     if (mask == nullptr) return;
-    std::erase_if(state->candidates, [&](const Candidate& c) { return !mask->Allows(c.id); });
-    if (!state->candidates.empty()) return;
+    bool any = false;
+    TokenId first = -1;  // of those that are allowed
+    for (TokenId id = 0; id < static_cast<TokenId>(state->logits.size()); ++id) {
+      const bool allowed = mask->Allows(id);
+      if (allowed && first < 0) first = id;
+      if (!allowed) state->Drop(id);
+      any |= state->Has(id);
+    }
+    if (any) return;
     // Every logit that counts is broken: the text still stays in the language.
-    TokenId first = 0;
-    while (!mask->Allows(first)) ++first;
-    state->candidates.push_back({first, 0});
-    state->sorted = true;
+    NOSA_CHECK(first >= 0, "the mask allows none of {} tokens", state->logits.size());
+    state->logits[static_cast<size_t>(first)] = 0;
   }
 };
 

@@ -2,7 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "ops/argmax.h"
+#include "ops/draw_tokens.h"
 #include "tests/cuda_device.h"
 
 namespace nosa {
@@ -29,7 +29,13 @@ TEST(PinnedMemory, WhatCannotBePinnedIsReadAllTheSameOrRefusedWithWhatCould) {
       float* logits = second->as<float>();
       logits[1000] = 3;
       auto* id = reinterpret_cast<TokenId*>(second->data() + 3 * kMib);
-      ops::argmax(*backend, {}, {.logits = ConstTensorView(logits, DType::kF32, {1, 2000}), .ids = {id, 1}});
+      const ops::DrawParams greedy;
+      const int32_t position = 0;
+      ops::draw_tokens(*backend, {},
+                       {.logits = ConstTensorView(logits, DType::kF32, {1, 2000}),
+                        .params = {&greedy, 1},
+                        .positions = {&position, 1},
+                        .ids = {id, 1}});
       backend->Synchronize({});
       EXPECT_EQ(*id, 1000);
     }
