@@ -77,7 +77,7 @@ class Train(unittest.TestCase):
         tokenizer = self.root / "tokenizer"
         made = run("tokenizer", "train", "--source", self.texts, "--vocab-size", "400", "--out", tokenizer)
         self.assertEqual(made.returncode, 0, made.stderr)
-        learnt = self.train("--dtype", "bf16", "--task", "facts:0.5", "--task-parts", "2", tokenizer=tokenizer,
+        learnt = self.train("--dtype", "bf16", "--task", "facts:0.5", "--task-parts", "2", "--answer-weight", "10", tokenizer=tokenizer,
                             stages=["--stage", "tokens=8K,length=256,attention=full", "--stage", "tokens=8K,length=512,attention=nosa"])
         self.assertEqual(learnt.returncode, 0, learnt.stderr)
         answer = run("generate", "--model", self.out, "--prompt", "In line", "--max-tokens", "4", "--json")
@@ -111,6 +111,8 @@ class Train(unittest.TestCase):
         self.refused(self.train(tokenizer=self.texts / "1.txt"), "1.txt")
         self.refused(self.train(stages=["--stage", "tokens=1K,length=100000,attention=full"]), "100000", "at least 100001")
         self.refused(self.train("--task", "riddles:0.5"), "riddles", "facts")
+        self.refused(self.train("--answer-weight", "0"), "--answer-weight", "found 0", code=2)
+        self.refused(self.train("--delta-rate", "-1"), "rate of delta", "found -1", code=2)
         self.refused(self.train(stages=["--stage", "tokens=1K,length=64,attention=magic"]), "magic", "nosa")
         self.refused(self.train("--stage", "tokens=1K"), "length", code=2)
         self.refused(self.train(tokenizer=None), "--tokenizer", code=2)
