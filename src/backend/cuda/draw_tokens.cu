@@ -153,6 +153,7 @@ __device__ ops::RankCut Shorten(const Row& row, ops::RankCut cut, DrawShared* sh
     wanted -= shared->before;
     from += shared->digit << shift;
     range = (1u << shift) - 1;
+    // Not where the cut so far ends within the digit: then less than all is wanted of it.
     if (shared->inside == wanted) return {from + range, INT32_MAX};
     if (shift == 0) break;
   }
