@@ -43,9 +43,8 @@ class DecodeStep {
   std::span<TokenId> tokens() const { return {tokens_.as<TokenId>(), static_cast<size_t>(options_.seats)}; }
 
   // A sequence that a Runner has read takes an empty seat: its summaries are copied, its blocks stay where they are and
-  // are its homes (KvStore::BeginSteps). Leave gives it back as if a Runner had brought
-  // it to where it is, unless it is to be closed: with `keep` false nothing is copied. Both wait for the device, and
-  // take hold with the next Run.
+  // are its homes (KvStore::BeginSteps). Leave gives it back as if a Runner had brought it to where it is, unless it is
+  // to be closed: with `keep` false nothing is copied. Both wait for the device, and take hold with the next Run.
   void Sit(int seat, kv::KvStore& kv, SeqId seq, const SeatedTokens& tokens);
   void Leave(int seat, kv::KvStore& kv, SeqId seq, bool keep);
 
