@@ -1,14 +1,12 @@
 #include "ops/assign_slots.h"
 
-#include <algorithm>
-
 #include "backend/cuda/context.h"
 #include "backend/cuda/device.cuh"
 
 namespace nosa::cuda {
 namespace {
 
-constexpr int kMostThreads = 512;
+constexpr int kThreads = 256;
 
 // Where `block` is among the ascending ids; -1 when it is not.
 __device__ int Find(const int32_t* ids, int count, int32_t block) {
@@ -24,17 +22,20 @@ __device__ int Find(const int32_t* ids, int count, int32_t block) {
   return low < count && ids[low] == block ? low : -1;
 }
 
-// One CTA per lane. Shared memory: ids, the slot of each, the missing ones, their victims [width each], and the age of
-// every slot [slots].
-__global__ void AssignSlots(const ops::AssignSlotsArgs args, const int32_t* positions) {
+// One CTA per lane. Shared memory: ids, the slot of each, which of the missing ones it is, the victims of these [width
+// each], and the age of every slot [slots].
+//
+// It takes as long as its loads and atomics take one after another, so what does not depend on another is asked for
+// beside it: a thread's id beside the count, its page before it is known whether it is missing, and the victims are
+// found, by other warps, while the first one counts who needs them.
+__global__ void __launch_bounds__(kThreads) AssignSlots(const ops::AssignSlotsArgs args, const int32_t* positions) {
   extern __shared__ int32_t shared[];
   const ops::SlotLanes& lanes = args.lanes;
   const int width = args.selection.width, slots = lanes.slots;
-  int32_t *ids = shared, *slot_of = ids + width, *missing = slot_of + width, *victim = missing + width,
+  int32_t *ids = shared, *slot_of = ids + width, *order = slot_of + width, *victim = order + width,
           *age = victim + width;
   __shared__ int missing_count, repeated, first_copy;
   const int lane = static_cast<int>(blockIdx.x), thread = static_cast<int>(threadIdx.x);
-  const int threads = static_cast<int>(blockDim.x);
   LetNextStart();
   // What the step before has left is looked up while the selection is made.
   const int32_t pos = positions[lane / lanes.kv_heads], now = *args.step;
@@ -44,27 +45,29 @@ __global__ void AssignSlots(const ops::AssignSlotsArgs args, const int32_t* posi
   WaitForPrevious();
   if (pos < 0) return;
   const int own = pos / args.frame.block_size;
+  const int64_t first_entry = static_cast<int64_t>(lane) * width;
   const int count = args.selection.counts[lane];
-  int32_t* arrivals = args.arrivals + static_cast<int64_t>(lane) * width;
+  const int32_t first_id = thread < width ? args.selection.ids[first_entry + thread] : 0;
+  const auto id_of = [&](int i) { return i == thread ? first_id : args.selection.ids[first_entry + i]; };
+  std::byte* const* pages = lanes.pages + static_cast<int64_t>(lane) * lanes.max_blocks;
   if (slots == 0) {
-    for (int i = thread; i < count; i += threads) {
-      const int64_t at = static_cast<int64_t>(lane) * width + i;
-      args.addresses[at] = lanes.pages[static_cast<int64_t>(lane) * lanes.max_blocks + args.selection.ids[at]];
-      arrivals[i] = 0;
+    for (int i = thread; i < count; i += kThreads) {
+      args.addresses[first_entry + i] = pages[id_of(i)];
+      args.arrivals[first_entry + i] = 0;
     }
     return;
   }
+  std::byte* first_page = thread < count && first_id != own ? pages[first_id] : nullptr;
   if (thread == 0) missing_count = repeated = 0;
-  for (int i = thread; i < count; i += threads) {
-    ids[i] = args.selection.ids[static_cast<int64_t>(lane) * width + i];
+  for (int i = thread; i < count; i += kThreads) {
+    ids[i] = id_of(i);
     slot_of[i] = ids[i] == own ? slots : -1;
-    arrivals[i] = 0;
   }
   __syncthreads();
 
   // Which slots hold what is selected. The others get an age: -1 for empty, else the step that used them last; taken
   // ones are the youngest there can be.
-  for (int slot = thread; slot < slots; slot += threads) {
+  for (int slot = thread; slot < slots; slot += kThreads) {
     const int32_t block = slot == thread ? first_block : blocks[slot];
     const int32_t last = slot == thread ? first_used : used[slot];
     const int i = block < 0 ? -1 : Find(ids, count, block);
@@ -76,26 +79,22 @@ __global__ void AssignSlots(const ops::AssignSlotsArgs args, const int32_t* posi
     age[slot] = INT32_MAX;
   }
   __syncthreads();
-  if (thread < 32) {
+  if (thread < kWarpSize) {
     int found = 0;
-    for (int first = 0; first < count; first += 32) {
+    for (int first = 0; first < count; first += kWarpSize) {
       const int i = first + thread;
       const bool lost = i < count && slot_of[i] < 0;
-      const unsigned votes = __ballot_sync(0xffffffffu, lost);
-      if (lost) missing[found + __popc(votes & ((1u << thread) - 1))] = i;
+      const unsigned votes = __ballot_sync(kAllLanes, lost);
+      if (lost) order[i] = found + __popc(votes & ((1u << thread) - 1));
       found += __popc(votes);
     }
     if (thread == 0) {
       missing_count = found;
       first_copy = found == 0 ? 0 : atomicAdd(args.copy_count, found);
     }
-  }
-  __syncthreads();
-
-  const int lost = missing_count;
-  if (lost > 0) {
+  } else {
     // A slot's rank among all by (age, slot) says whose it becomes.
-    for (int slot = thread; slot < slots; slot += threads) {
+    for (int slot = thread - kWarpSize; slot < slots; slot += kThreads - kWarpSize) {
       const int32_t mine = age[slot];
       if (mine == INT32_MAX) continue;
       int rank = 0;
@@ -103,24 +102,25 @@ __global__ void AssignSlots(const ops::AssignSlotsArgs args, const int32_t* posi
       for (int other = 0; other < slots; ++other) {
         rank += age[other] < mine || (age[other] == mine && other < slot) ? 1 : 0;
       }
-      if (rank < lost) victim[rank] = slot;
+      if (rank < width) victim[rank] = slot;
     }
-    __syncthreads();
-    for (int m = thread; m < lost; m += threads) {
-      const int i = missing[m], slot = victim[m];
-      slot_of[i] = slot;
+  }
+  __syncthreads();
+
+  const int lost = missing_count;
+  for (int i = thread; i < count; i += kThreads) {
+    int slot = slot_of[i], arrival = 0;
+    const bool missing = slot < 0;
+    if (missing) {
+      slot = victim[order[i]];
       blocks[slot] = ids[i];
       used[slot] = now;
-      arrivals[i] = first_copy + m + 1;
-      args.copies[first_copy + m] = {
-          lanes.pages[static_cast<int64_t>(lane) * lanes.max_blocks + ids[i]],
-          lanes.frames + (static_cast<size_t>(lane) * (slots + 1) + slot) * args.frame.bytes};
+      arrival = first_copy + order[i] + 1;
     }
-    __syncthreads();
-  }
-  for (int i = thread; i < count; i += threads) {
-    args.addresses[static_cast<int64_t>(lane) * width + i] =
-        lanes.frames + (static_cast<size_t>(lane) * (slots + 1) + slot_of[i]) * args.frame.bytes;
+    std::byte* frame = lanes.frames + (static_cast<size_t>(lane) * (slots + 1) + slot) * args.frame.bytes;
+    if (missing) args.copies[arrival - 1] = {i == thread ? first_page : pages[ids[i]], frame};
+    args.addresses[first_entry + i] = frame;
+    args.arrivals[first_entry + i] = arrival;
   }
   if (thread == 0 && args.counters != nullptr) {
     // The tail of the step before was not in any of the slots above.
@@ -139,13 +139,11 @@ void assign_slots(ops::Backend& backend, ops::Stream stream, const ops::AssignSl
   const int lanes = args.lanes.seats * args.lanes.kv_heads;
   if (lanes == 0) return;
   Context& context = ContextOf(backend);
-  const int most = std::max(args.lanes.slots, args.selection.width);
-  const int threads = std::min(kMostThreads, (most + 31) / 32 * 32);
   // Ages are read four at a time, so there are three more than slots.
   const size_t shared = (4 * static_cast<size_t>(args.selection.width) + static_cast<size_t>(args.lanes.slots) + 3) * 4;
   AllowShared(reinterpret_cast<const void*>(&AssignSlots), shared);
-  Launch(&AssignSlots, dim3(static_cast<unsigned>(lanes)), dim3(static_cast<unsigned>(threads)), shared,
-         context.stream(stream), args, context.Stage(args.positions, stream));
+  Launch(&AssignSlots, dim3(static_cast<unsigned>(lanes)), dim3(kThreads), shared, context.stream(stream), args,
+         context.Stage(args.positions, stream));
 }
 
 }  // namespace nosa::cuda

@@ -55,4 +55,34 @@ __device__ __forceinline__ void WaitFor(Barrier* barrier, int phase) {
   }
 }
 
+#if __CUDA_ARCH__ >= 900
+// The bulk copy engine, which one thread sets to work: `bytes` and both addresses are multiples of 16.
+//
+// By who has initialised a barrier that BulkLoad is to arrive at.
+__device__ __forceinline__ void BarrierReadyForBulk() {
+  asm volatile("fence.mbarrier_init.release.cluster;\n" ::: "memory");
+}
+// From anywhere to shared memory. Arrives at `barrier` for the calling thread; the phase is completed when all bytes
+// are there as well.
+__device__ __forceinline__ void BulkLoad(void* to, const void* from, uint32_t bytes, Barrier* barrier) {
+  asm volatile("mbarrier.arrive.expect_tx.shared.b64 _, [%0], %1;\n" ::"r"(SharedAddress(barrier)), "r"(bytes)
+               : "memory");
+  asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];\n" ::"r"(
+                   SharedAddress(to)),
+               "l"(from), "r"(bytes), "r"(SharedAddress(barrier))
+               : "memory");
+}
+// From shared memory that BulkLoad has filled. Returns when `to` is written.
+__device__ __forceinline__ void BulkStore(void* to, const void* from, uint32_t bytes) {
+  asm volatile(
+      "fence.proxy.async;\n"
+      "cp.async.bulk.global.shared::cta.bulk_group [%0], [%1], %2;\n"
+      "cp.async.bulk.commit_group;\n"
+      "cp.async.bulk.wait_group 0;\n"
+      "fence.proxy.async;\n" ::"l"(to),
+      "r"(SharedAddress(from)), "r"(bytes)
+      : "memory");
+}
+#endif
+
 }  // namespace nosa::cuda

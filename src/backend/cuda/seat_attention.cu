@@ -64,7 +64,7 @@ __global__ void __launch_bounds__(kThreads, kCtas) PlainAttention(const __grid_c
   __shared__ SeatItem item;
   const int thread = static_cast<int>(threadIdx.x);
   const SeatRole role = TakeRole(p);
-  if (role.fetches()) FetchBlocks(p, role);
+  if (role.fetches) FetchBlocks(p, role);  // before it takes splits
   __syncthreads();
   SeatWork work(p, role);  // the first warp takes splits
   SeatWork::Block own = {};
@@ -132,8 +132,7 @@ void seat_attention(ops::Backend& backend, ops::Stream stream, const ops::SeatAt
   DispatchFloat(frame.dtype, [&]<typename T>() {
     int room = 0;  // for CTAs on a multiprocessor: all must be there at once
     NOSA_CUDA_CHECK(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&room, PlainAttention<T>, kThreads, shared));
-    const int64_t ctas = std::min<int64_t>(states + (p.copies == nullptr ? 0 : p.fetchers),
-                                           int64_t{std::max(room, 1)} * context.multiprocessors());
+    const int64_t ctas = std::min<int64_t>(states, int64_t{std::max(room, 1)} * context.multiprocessors());
     PlainAttention<T><<<static_cast<unsigned>(ctas), kThreads, shared, queue>>>(p);
   });
   NOSA_CUDA_LAUNCHED();

@@ -17,12 +17,15 @@ namespace {
 //   compute   one warp per block: its state over the ring; then the four states are merged, in the order of the blocks
 //   publish   makes the states of splits known to the other multiprocessors, which takes long while loads are on their
 //             way
+//   fetch     copies blocks from host memory, for all multiprocessors
 // At the end all of them merge.
 constexpr int kWarps = ops::kSplitBlocks, kLoad = kWarps, kPlan = 2 * kWarps, kQuery = kPlan + 1, kPublish = kPlan + 2,
-              kThreads = (kPublish + 1) * kWarpSize;
+              kFetch = kPlan + 3, kThreads = (kFetch + 1) * kWarpSize;
 constexpr int kChunk = 16, kHeads = 16, kQueue = 3, kQueries = 2, kWritten = 8;
-constexpr int kMostStages = 5;          // of the ring: beyond three it hardly matters, but they fit
-constexpr int kFetchBytes = 512 << 10;  // on their way; with half of it blocks arrive at two thirds of the rate
+constexpr int kMostStages = 5;  // of the ring: beyond three it hardly matters, but they fit
+// On their way where threads fetch, and hold up those that compute: no more than fill the wire. (With half of it blocks
+// arrive at two thirds of the rate.)
+constexpr int kFetchBytes = 512 << 10;
 
 template <int Dim>
 struct Stage {
@@ -52,6 +55,8 @@ struct Shared {
   Barrier planned_full[kQueue], planned_empty[kQueue], query_full[kQueries], query_empty[kQueries];
   Barrier written[kWritten], published[kWritten];
   Barrier full[kWarps][kMostStages], empty[kWarps][kMostStages];
+  Barrier landed;
+  alignas(128) int4 piece[kFetchWords * kWarpSize];  // of a block that is carried to device memory
   // The rings follow: [warps][stages].
 };
 
@@ -349,6 +354,29 @@ __device__ void Publish(const SeatParams& p, Shared<Dim>& shared) {
 }
 
 template <int Dim>
+__device__ void Fetch(const SeatParams& p, const SeatRole& role, Shared<Dim>& shared) {
+#if __CUDA_ARCH__ >= 900
+  // By the bulk copy engine: a warp's own loads from host memory would hold up all others of the multiprocessor.
+  if (threadIdx.x % kWarpSize != 0) return;
+  const int pieces = role.copies * p.pieces, words = static_cast<int>(p.frame.bytes / sizeof(int4));
+  int phase = 0;
+  for (int piece = atomicAdd(p.fetched, 1); piece < pieces; phase ^= 1) {
+    const int copy = piece / p.pieces, first = piece % p.pieces * p.piece_words;
+    const uint32_t bytes = static_cast<uint32_t>(min(p.piece_words, words - first) * static_cast<int>(sizeof(int4)));
+    const ops::BlockCopy block = p.copies[copy];
+    BulkLoad(shared.piece, reinterpret_cast<const int4*>(block.from) + first, bytes, &shared.landed);
+    piece = atomicAdd(p.fetched, 1);  // while this one is on its way, and others have begun with theirs
+    WaitFor(&shared.landed, phase);
+    BulkStore(reinterpret_cast<int4*>(block.to) + first, shared.piece, bytes);
+    __threadfence();
+    atomicAdd(p.arrived + copy, 1);
+  }
+#else
+  FetchBlocks(p, role);
+#endif
+}
+
+template <int Dim>
 __global__ void __launch_bounds__(kThreads, 1) MmaAttention(const __grid_constant__ SeatParams p, int stages) {
   extern __shared__ __align__(128) unsigned char mma_shared[];
   Shared<Dim>& shared = *reinterpret_cast<Shared<Dim>*>(mma_shared);
@@ -367,20 +395,20 @@ __global__ void __launch_bounds__(kThreads, 1) MmaAttention(const __grid_constan
       InitBarrier(&shared.written[i], kWarps);
       InitBarrier(&shared.published[i], kWarpSize);
     }
+    InitBarrier(&shared.landed, 1);
     for (int w = 0; w < kWarps; ++w) {
       for (int i = 0; i < stages; ++i) {
         InitBarrier(&shared.full[w][i], kWarpSize);
         InitBarrier(&shared.empty[w][i], 1);
       }
     }
+#if __CUDA_ARCH__ >= 900
+    BarrierReadyForBulk();
+#endif
   }
   // The next kernel is not let start: it would have two CTAs where there is none of these, and none where there is.
   WaitForPrevious();
   const SeatRole role = TakeRole(p);
-  if (role.fetches()) {
-    FetchBlocks(p, role);
-    __syncthreads();  // a split that is taken finds its warps free
-  }
   Stage<Dim>* ring = reinterpret_cast<Stage<Dim>*>(mma_shared + kRings) + warp % kWarps * stages;
   if (warp < kLoad) {
     Compute<Dim>(p, shared, ring, stages, warp);
@@ -390,8 +418,10 @@ __global__ void __launch_bounds__(kThreads, 1) MmaAttention(const __grid_constan
     Plan<Dim>(p, role, shared);
   } else if (warp == kQuery) {
     Query<Dim>(p, shared);
-  } else {
+  } else if (warp == kPublish) {
     Publish<Dim>(p, shared);
+  } else if (role.fetches) {
+    Fetch<Dim>(p, role, shared);
   }
   MergeHeads<Dim / kWarpSize>(p, role);
 }
@@ -408,11 +438,11 @@ bool LaunchMma(SeatParams p, int multiprocessors, cudaStream_t stream) {
   const int stages = std::min((most - 1024 - kFixed) / kRing, kMostStages);  // static memory and the driver's take some
   if (stages < 2) return false;
   const size_t shared = static_cast<size_t>(kFixed + stages * kRing);
-  constexpr int kFetched = kThreads * kFetchWords * static_cast<int>(sizeof(int4));  // by a CTA, at a time
-  p.fetchers = (kFetchBytes + kFetched - 1) / kFetched;
-  const int64_t most_ctas = int64_t{p.lanes} * p.splits + (p.copies == nullptr ? 0 : p.fetchers);
+  constexpr int kFetched = kWarpSize * kFetchWords * static_cast<int>(sizeof(int4));  // by a warp, at a time
+  p.fetchers = HasHopperLaunches() ? multiprocessors : (kFetchBytes + kFetched - 1) / kFetched;
   AllowShared(reinterpret_cast<const void*>(&MmaAttention<Dim>), shared);
-  Launch(&MmaAttention<Dim>, dim3(static_cast<unsigned>(std::min<int64_t>(multiprocessors, most_ctas))), dim3(kThreads),
+  Launch(&MmaAttention<Dim>,
+         dim3(static_cast<unsigned>(std::min<int64_t>(multiprocessors, int64_t{p.lanes} * p.splits))), dim3(kThreads),
          shared, stream, p, stages);
   return true;
 }

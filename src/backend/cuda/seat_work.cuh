@@ -1,11 +1,11 @@
 // What the kernels of seat_attention share: who fetches, who computes which split, who waits for whom, and the merge.
 // For .cu files of this room only.
 //
-// One kernel does all of it. Its CTAs take numbers as they start: the first `fetchers` of them fetch, piece by piece,
-// and count the pieces of every block; all others have splits, each every so many: first every lane's first split, then
-// every lane's second one, and so on, a lane's splits with blocks that are on their way coming last. Those wait for the
-// count of each block they read. When it has no split left, a CTA's warps take heads; each waits for the splits of its
-// lane to be counted, and merges them in their order.
+// One kernel does all of it. Its CTAs take numbers as they start: in the first `fetchers` of them some warps fetch,
+// piece by piece, and count the pieces of every block. Every CTA has splits, each every so many: first every lane's
+// first split, then every lane's second one, and so on, a lane's splits with blocks that are on their way coming last.
+// Those wait for the count of each block they read. When it has no split left, a CTA's warps take heads; each waits for
+// the splits of its lane to be counted, and merges them in their order.
 //
 // A piece waits for nothing, and the CTAs that fetch are the first that run. There are no more CTAs than the device has
 // room for at once, so all of them run when what it has begun before is done: who waits for a split waits for a CTA
@@ -38,7 +38,7 @@ struct SeatParams {
   void* out;
   DType out_dtype;
   int64_t out_stride;
-  int fetchers = 0;                                                  // CTAs at most
+  int fetchers = 0;                                                  // CTAs that may have warps that fetch
   int pieces = 0, piece_words = 0;                                   // of a block, 16-byte words
   int32_t *started = nullptr, *fetched = nullptr, *ready = nullptr;  // CTAs, pieces, CTAs without splits left
   int32_t *done = nullptr, *merging = nullptr;                       // [lanes] splits computed, heads that saw them all
@@ -70,27 +70,20 @@ __device__ __forceinline__ int32_t LoadAcquire(const int32_t* p) {
 
 // What a CTA is to do. Of the kernel's first instructions; every thread gets the answer.
 struct SeatRole {
-  int copies;    // to be carried out in all
-  int fetchers;  // CTAs
-  int number;    // of this CTA
-
-  __device__ bool fetches() const { return number < fetchers; }
-  // CTAs that have splits: those that do not fetch, or the only one there is. This one's place among them; negative: it
-  // has none.
-  __device__ int workers() const { return max(1, static_cast<int>(gridDim.x) - fetchers); }
-  __device__ int worker() const { return number - (static_cast<int>(gridDim.x) - workers()); }
+  int copies;  // to be carried out in all
+  int number;  // of this CTA
+  bool fetches;
 };
 
 __device__ inline SeatRole TakeRole(const SeatParams& p) {
   __shared__ int number;
   if (threadIdx.x == 0) number = atomicAdd(p.started, 1);
-  const int copies = p.copies == nullptr ? 0 : *p.copy_count, warps = static_cast<int>(blockDim.x) / kWarpSize;
-  const int wanted = min((copies * p.pieces + warps - 1) / warps, p.fetchers);
+  const int copies = p.copies == nullptr ? 0 : *p.copy_count;
   __syncthreads();
-  return {copies, min(wanted, static_cast<int>(gridDim.x)), number};
+  return {copies, number, number < min(copies * p.pieces, p.fetchers)};
 }
 
-// By every warp of a CTA that fetches, until no piece is left.
+// By a warp that fetches, until no piece is left.
 __device__ inline void FetchBlocks(const SeatParams& p, const SeatRole& role) {
   const int self = static_cast<int>(threadIdx.x) % kWarpSize;
   const int pieces = role.copies * p.pieces, words = static_cast<int>(p.frame.bytes / sizeof(int4));
@@ -154,14 +147,14 @@ class SeatWork {
         role_(role),
         self_(static_cast<int>(threadIdx.x) % kWarpSize),
         end_(p.lanes * p.splits),
-        next_(role.worker()) {}
+        next_(role.number) {}
 
   // `own` means nothing beyond the split's blocks.
   __device__ SeatItem Next(Block* own) {
     for (;;) {
       const int ticket = next_;
-      if (ticket < 0 || ticket >= end_) return {-1, 0, 0, 0};
-      next_ += role_.workers();
+      if (ticket >= end_) return {-1, 0, 0, 0};
+      next_ += static_cast<int>(gridDim.x);
       const int lane = ticket % p_.lanes, rank = ticket / p_.lanes;
       const int32_t pos = p_.positions[lane / p_.kv_heads];
       const int selected = p_.selection.counts[lane];

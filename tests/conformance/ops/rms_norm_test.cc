@@ -10,7 +10,7 @@ TEST(RmsNormTest, MatchesTwin) {
     const auto backend = each.Make();
     const auto reference = reference::MakeReferenceBackend();
     for (const DType dtype : {DType::kF32, DType::kBF16}) {
-      for (const int64_t width : {0, 1, 15, 16, 17, 64, 65, 448}) {
+      for (const int64_t width : {0, 1, 15, 16, 17, 64, 65, 448, 2052, 4099, 8200}) {
         for (const int64_t rows : {0, 1, 3, 300}) {
           SCOPED_TRACE(fmt::format("{} {} [{}, {}]", each.name, DTypeName(dtype), rows, width));
           const RandomTensor x(DType::kF32, {rows, width}, 1, 3.0f), weight(dtype, {width}, 2);
@@ -45,7 +45,7 @@ TEST(RmsNormTest, Bf16OutputIsTheOtherRounded) {
   for (const TargetCase& each : TargetsAndReference()) {
     const auto backend = each.Make();
     for (const DType dtype : {DType::kF32, DType::kBF16}) {
-      for (const int64_t width : {0, 1, 15, 16, 17, 64, 65, 448}) {
+      for (const int64_t width : {0, 1, 15, 16, 17, 64, 65, 448, 2052, 4099, 8200}) {
         for (const int64_t gap : {0, 1, 8}) {
           SCOPED_TRACE(fmt::format("{} {} [3, {}] gap {}", each.name, DTypeName(dtype), width, gap));
           const RandomTensor x(DType::kF32, {3, width}, 1, 3.0f), weight(dtype, {width}, 2);
