@@ -44,6 +44,7 @@ Result<std::shared_ptr<const Model>> Model::Make(schema::ModelConfig config, std
   model->weights_ = std::move(weights);
   uint64_t weight_bytes = 0;
   for (const schema::TensorSpec& tensor : schema::ExpectedTensors(model->config_)) {
+    if (tensor.by_row) continue;
     constexpr uint64_t kAlignment = 256;
     weight_bytes += RoundUp(static_cast<uint64_t>(tensor.shape.elements()) * DTypeBytes(model->dtype_), kAlignment);
   }

@@ -13,13 +13,14 @@
 namespace nosa::model {
 namespace {
 
-// Tensors by name in compute memory that the host cannot address.
+// Tensors by name for a backend whose compute memory the host cannot address.
 class DeviceTensors {
  public:
   explicit DeviceTensors(ops::Backend* backend) : backend_(backend) {}
   // False: tensors stay on the host.
   bool used() const { return backend_ != nullptr && !HostAddressable(backend_->compute_memory()); }
   uint64_t bytes() const { return bytes_; }
+  uint64_t shared_bytes() const { return shared_bytes_; }
   const Buffer* Find(std::string_view name) const {
     const auto found = tensors_.find(name);
     return found == tensors_.end() ? nullptr : &found->second;
@@ -33,16 +34,16 @@ class DeviceTensors {
     return Status::Ok();
   }
 
-  Result<const Buffer*> Upload(std::string_view name, ConstBytes data) {
-    NOSA_ASSIGN_OR_RETURN(Buffer buffer, Allocate(name, data.size()));
-    NOSA_RETURN_IF_ERROR(CopyIn(data, buffer.data()));
+  Result<const Buffer*> Upload(std::string_view name, ConstBytes data, WeightAccess access) {
+    NOSA_ASSIGN_OR_RETURN(Buffer buffer, Allocate(name, data.size(), access));
+    NOSA_RETURN_IF_ERROR(CopyIn(data, &buffer));
     return Keep(name, std::move(buffer));
   }
 
   // `data` over and over, up to `bytes`: most of it never crosses to the device.
-  Result<const Buffer*> Repeat(std::string_view name, ConstBytes data, size_t bytes) {
-    NOSA_ASSIGN_OR_RETURN(Buffer buffer, Allocate(name, bytes));
-    NOSA_RETURN_IF_ERROR(CopyIn(data, buffer.data()));
+  Result<const Buffer*> Repeat(std::string_view name, ConstBytes data, size_t bytes, WeightAccess access) {
+    NOSA_ASSIGN_OR_RETURN(Buffer buffer, Allocate(name, bytes, access));
+    NOSA_RETURN_IF_ERROR(CopyIn(data, &buffer));
     for (size_t done = data.size(); done < bytes; done *= 2)
       backend_->Copy(buffer.data() + done, buffer.data(), std::min(done, bytes - done), {});
     backend_->Synchronize({});
@@ -53,8 +54,12 @@ class DeviceTensors {
   // Mapped files are read, and pinned memory is copied, at full speed; a copy out of pageable memory is not.
   static constexpr size_t kBounceBytes = size_t{4} << 20;
 
-  Result<Buffer> Allocate(std::string_view name, size_t bytes) {
+  Result<Buffer> Allocate(std::string_view name, size_t bytes, WeightAccess access) {
     constexpr size_t kAlignment = 256;
+    if (access == WeightAccess::kByRow) {
+      Result<Buffer> shared = backend_->Allocate(bytes, backend_->shared_memory());
+      if (shared.ok()) return shared;
+    }
     if (bytes <= slab_.size() - taken_) {
       std::byte* data = slab_.data() + taken_;
       taken_ = std::min(slab_.size(), taken_ + RoundUp(bytes, kAlignment));
@@ -64,7 +69,11 @@ class DeviceTensors {
     if (!buffer.ok()) return buffer.status().WithContext(fmt::format("weights, {}", name));
     return buffer;
   }
-  Status CopyIn(ConstBytes data, std::byte* to) {
+  Status CopyIn(ConstBytes data, const Buffer* to) {
+    if (HostAddressable(to->kind())) {
+      std::memcpy(to->data(), data.data(), data.size());
+      return Status::Ok();
+    }
     for (size_t done = 0; done < data.size(); next_ = 1 - next_) {
       Buffer& bounce = bounce_[next_];
       if (bounce.size() == 0) {
@@ -74,14 +83,14 @@ class DeviceTensors {
       }
       const size_t count = std::min(kBounceBytes, data.size() - done);
       std::memcpy(bounce.data(), data.data() + done, count);
-      backend_->Copy(to + done, bounce.data(), count, {});
+      backend_->Copy(to->data() + done, bounce.data(), count, {});
       copied_[next_] = backend_->Record({});
       done += count;
     }
     return Status::Ok();
   }
   const Buffer* Keep(std::string_view name, Buffer buffer) {
-    bytes_ += buffer.size();
+    (HostAddressable(buffer.kind()) ? shared_bytes_ : bytes_) += buffer.size();
     return &(tensors_[std::string(name)] = std::move(buffer));
   }
 
@@ -89,7 +98,7 @@ class DeviceTensors {
   Buffer slab_;
   size_t taken_ = 0;
   std::map<std::string, Buffer, std::less<>> tensors_;
-  uint64_t bytes_ = 0;
+  uint64_t bytes_ = 0, shared_bytes_ = 0;
   std::array<Buffer, 2> bounce_;
   std::array<ops::Event, 2> copied_;
   size_t next_ = 0;
@@ -105,7 +114,7 @@ class KeepingSource : public WeightSource {
     const ConstBytes data = {tensor.bytes(),
                              static_cast<size_t>(tensor.shape().elements()) * DTypeBytes(tensor.dtype())};
     if (device_.used()) {
-      NOSA_ASSIGN_OR_RETURN(const Buffer* const kept, device_.Upload(name, data));
+      NOSA_ASSIGN_OR_RETURN(const Buffer* const kept, device_.Upload(name, data, WeightAccess::kWhole));
       return ConstTensorView(kept->View(tensor.dtype(), tensor.shape()));
     }
     Buffer& copy = kept_[std::string(name)];
@@ -115,7 +124,7 @@ class KeepingSource : public WeightSource {
     return ConstTensorView(copy.View(tensor.dtype(), tensor.shape()));
   }
 
-  uint64_t copied_bytes() const override { return copied_bytes_; }
+  uint64_t copied_bytes() const override { return copied_bytes_ + device_.shared_bytes(); }
   uint64_t device_bytes() const override { return device_.bytes(); }
 
  protected:
@@ -133,7 +142,7 @@ class CheckpointSource final : public KeepingSource {
 
   bool Has(std::string_view name) const override { return checkpoint_->Has(name); }
 
-  Result<ConstTensorView> Get(std::string_view name, const Shape& shape, DType dtype) override {
+  Result<ConstTensorView> Get(std::string_view name, const Shape& shape, DType dtype, WeightAccess access) override {
     NOSA_ASSIGN_OR_RETURN(const ConstTensorView tensor, checkpoint_->Get(name));
     if (!(tensor.shape() == shape)) {
       return InvalidArgument("expected {} {}, found {} in {}", name, shape.ToString(), tensor.shape().ToString(),
@@ -144,7 +153,7 @@ class CheckpointSource final : public KeepingSource {
       return Unimplemented("{} is {} in {}; f32 and bf16 are supported", name, DTypeName(tensor.dtype()),
                            checkpoint_->FileOf(name));
     }
-    if (device_.used()) return OnDevice(name, tensor, dtype);
+    if (device_.used()) return OnDevice(name, tensor, dtype, access);
     const auto known = kept_.find(std::string(name));
     if (known != kept_.end()) return ConstTensorView(known->second.View(dtype, shape));
     Buffer copy = Converted(tensor, dtype);
@@ -162,13 +171,14 @@ class CheckpointSource final : public KeepingSource {
     for (size_t i = 0; i < n; ++i) StoreFloat(copy.data(), dtype, i, LoadFloat(tensor.bytes(), tensor.dtype(), i));
     return copy;
   }
-  Result<ConstTensorView> OnDevice(std::string_view name, const ConstTensorView& tensor, DType dtype) {
+  Result<ConstTensorView> OnDevice(std::string_view name, const ConstTensorView& tensor, DType dtype,
+                                   WeightAccess access) {
     const Buffer* kept = device_.Find(name);
     if (kept == nullptr) {
       const size_t bytes = static_cast<size_t>(tensor.shape().elements()) * DTypeBytes(dtype);
       const Buffer converted = tensor.dtype() == dtype ? Buffer() : Converted(tensor, dtype);
       const ConstBytes data = {tensor.dtype() == dtype ? tensor.bytes() : converted.data(), bytes};
-      NOSA_ASSIGN_OR_RETURN(kept, device_.Upload(name, data));
+      NOSA_ASSIGN_OR_RETURN(kept, device_.Upload(name, data, access));
     }
     return ConstTensorView(kept->View(dtype, tensor.shape()));
   }
@@ -186,14 +196,14 @@ class RandomSource final : public KeepingSource {
     return importance_ || (!name.ends_with("self_attn.delta.weight") && !name.ends_with("self_attn.A"));
   }
 
-  Result<ConstTensorView> Get(std::string_view name, const Shape& shape, DType dtype) override {
+  Result<ConstTensorView> Get(std::string_view name, const Shape& shape, DType dtype, WeightAccess access) override {
     const size_t n = static_cast<size_t>(shape.elements()), period = std::min(n, kPeriod);
     if (device_.used()) {
       const Buffer* kept = device_.Find(name);
       if (kept == nullptr) {
         const Buffer once = Buffer::Host(period * DTypeBytes(dtype));
         Draw(name, shape, dtype, period, once.data());
-        NOSA_ASSIGN_OR_RETURN(kept, device_.Repeat(name, once.span(), n * DTypeBytes(dtype)));
+        NOSA_ASSIGN_OR_RETURN(kept, device_.Repeat(name, once.span(), n * DTypeBytes(dtype), access));
       }
       return ConstTensorView(kept->View(dtype, shape));
     }

@@ -1,6 +1,7 @@
 // Where a model's tensors come from: a checkpoint, or random numbers made in memory.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -14,6 +15,10 @@
 
 namespace nosa::model {
 
+// How a tensor is read: all of it with every step, or one row a token. On a device the second kind stays in memory that
+// is shared with the host, of which there is more.
+enum class WeightAccess : uint8_t { kWhole, kByRow };
+
 // Hands out tensors in the type they will be computed in. Views live as long as the source. Not thread-safe: used at
 // load.
 class WeightSource {
@@ -21,22 +26,23 @@ class WeightSource {
   virtual ~WeightSource() = default;
   virtual bool Has(std::string_view name) const = 0;
   // The tensor as `dtype` (f32 or bf16) with exactly `shape`; kNotFound or kInvalidArgument with both sides.
-  virtual Result<ConstTensorView> Get(std::string_view name, const Shape& shape, DType dtype) = 0;
-  // All tensors together will take about `bytes`. Those that are asked for one after the other then lie so in device
-  // memory, and can be taken as one matrix.
+  virtual Result<ConstTensorView> Get(std::string_view name, const Shape& shape, DType dtype,
+                                      WeightAccess access = WeightAccess::kWhole) = 0;
+  // All tensors that are read as a whole will take about `bytes` together. Those that are asked for one after the other
+  // then lie so in device memory, and can be taken as one matrix.
   virtual Status Reserve(uint64_t bytes) { return Status::Ok(); }
   // A packed tensor made from the checkpoint, as a copy where the weights lie.
   virtual Result<ConstTensorView> Put(std::string_view name, ConstTensorView tensor) = 0;
   // Tells sources apart, for binding cached KV to them.
   virtual uint64_t fingerprint() const = 0;
-  // Bytes of copies this source made in RAM; mapped tensors cost none.
+  // Bytes of copies this source made in RAM, shared with a device or not; mapped tensors cost none.
   virtual uint64_t copied_bytes() const = 0;
   // Bytes of its tensors in device memory.
   virtual uint64_t device_bytes() const = 0;
 };
 
 // Both kinds put tensors into compute memory of `backend`, which outlives the source (kResourceExhausted with sizes
-// when they do not fit); null: host memory.
+// when they do not fit), those that are read by row into its shared memory, where there is some; null: host memory.
 
 // Tensors of a mapped checkpoint: on the host used in place when their type is the one asked for, converted once
 // otherwise.

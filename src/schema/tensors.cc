@@ -77,7 +77,7 @@ Result<bool> CheckImportance(const io::Safetensors& checkpoint, int layers) {
 std::vector<TensorSpec> ExpectedTensors(const ModelConfig& config) {
   const int64_t hidden = config.hidden_size, vocab = config.vocab_size;
   std::vector<TensorSpec> specs;
-  specs.push_back({"model.embed_tokens.weight", {vocab, hidden}});
+  specs.push_back({.name = "model.embed_tokens.weight", .shape = {vocab, hidden}, .by_row = !config.tie_embeddings});
   for (int layer = 0; layer < config.num_layers; ++layer) AppendLayer(config, layer, &specs);
   specs.push_back({"model.norm.weight", {hidden}});
   if (!config.tie_embeddings) specs.push_back({"lm_head.weight", {vocab, hidden}});

@@ -14,6 +14,7 @@ struct TensorSpec {
   std::string name;
   Shape shape;
   bool optional = false;  // importance tensors: all of them or none
+  bool by_row = false;    // a table: what a token needs of it is one row
 };
 
 // In file order: embeddings, layers, final norm, head (absent when tied). Matrices are [out, in].

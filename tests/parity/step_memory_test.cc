@@ -49,6 +49,22 @@ TEST_P(StepMemoryTest, TakesWhatWasSaid) {
   }
 }
 
+// An embedding beside a head of its own takes no device memory: a step reads one row of it for each token.
+TEST_P(StepMemoryTest, TablesLieInSharedMemory) {
+  if (const std::string why = engine::WhyNot(GetParam()); !why.empty()) GTEST_SKIP() << why;
+  const std::shared_ptr<ops::Backend> backend = engine::MakeBackend(GetParam(), 2);
+  const auto open = [&](bool tied) {
+    const std::string name = fmt::format("step_memory_{}", tied ? "tied" : "untied");
+    return Open(engine::SmallCheckpoint(name, engine::OneKvHead(tied), 5), backend.get());
+  };
+  const auto tied = open(true), untied = open(false);
+  EXPECT_EQ(untied->device_weight_bytes(), tied->device_weight_bytes());
+  EXPECT_EQ(tied->copied_weight_bytes(), 0u);
+  const schema::ModelConfig& config = untied->config();
+  EXPECT_EQ(untied->copied_weight_bytes(),
+            sizeof(float) * static_cast<uint64_t>(config.vocab_size * config.hidden_size));
+}
+
 INSTANTIATE_TEST_SUITE_P(Backends, StepMemoryTest, testing::Values("deferred", "cuda"),
                          [](const auto& info) { return info.param; });
 

@@ -85,16 +85,18 @@ Status LlamaDecoder::Load(DType dtype) {
   const int64_t hidden = c.hidden_size, inner = c.intermediate_size;
   const int64_t q_dim = int64_t{c.num_heads} * c.head_dim, kv_dim = int64_t{c.num_kv_heads} * c.head_dim;
   Status status;
-  const auto get = [&](const std::string& name, Shape shape) -> ConstTensorView {
+  const auto get = [&](const std::string& name, Shape shape,
+                       WeightAccess access = WeightAccess::kWhole) -> ConstTensorView {
     if (!status.ok()) return {};
-    Result<ConstTensorView> tensor = weights_->Get(name, shape, dtype);
+    Result<ConstTensorView> tensor = weights_->Get(name, shape, dtype, access);
     if (!tensor.ok()) {
       status = tensor.status();
       return {};
     }
     return *tensor;
   };
-  embed_ = get("model.embed_tokens.weight", {c.vocab_size, hidden});
+  embed_ = get("model.embed_tokens.weight", {c.vocab_size, hidden},
+               c.tie_embeddings ? WeightAccess::kWhole : WeightAccess::kByRow);
   norm_ = get("model.norm.weight", {hidden});
   head_ = c.tie_embeddings ? embed_ : get("lm_head.weight", {c.vocab_size, hidden});
   for (int i = 0; i < c.num_layers; ++i) {
