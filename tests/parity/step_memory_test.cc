@@ -61,8 +61,9 @@ TEST_P(StepMemoryTest, TablesLieInSharedMemory) {
   EXPECT_EQ(untied->device_weight_bytes(), tied->device_weight_bytes());
   EXPECT_EQ(tied->copied_weight_bytes(), 0u);
   const schema::ModelConfig& config = untied->config();
-  EXPECT_EQ(untied->copied_weight_bytes(),
-            sizeof(float) * static_cast<uint64_t>(config.vocab_size * config.hidden_size));
+  const uint64_t table = sizeof(float) * static_cast<uint64_t>(config.vocab_size * config.hidden_size);
+  EXPECT_GE(untied->copied_weight_bytes(), table);
+  EXPECT_LT(untied->copied_weight_bytes(), table + 4096) << "pinned memory comes in pages";
 }
 
 INSTANTIATE_TEST_SUITE_P(Backends, StepMemoryTest, testing::Values("deferred", "cuda"),

@@ -63,10 +63,11 @@ __global__ void __launch_bounds__(kThreads, kCtas) PlainAttention(const __grid_c
   extern __shared__ float plain_shared[];
   __shared__ SeatItem item;
   const int thread = static_cast<int>(threadIdx.x);
-  const SeatRole role = TakeRole(p);
-  if (role.fetches) FetchBlocks(p, role);  // before it takes splits
+  const int cta = static_cast<int>(blockIdx.x), fetchers = FetchersOf(p);
+  constexpr int kWarps = kThreads / kWarpSize;
+  if (cta < fetchers) FetchBlocks(p, cta * kWarps + thread / kWarpSize, fetchers * kWarps);  // before it takes splits
   __syncthreads();
-  SeatWork work(p, role);  // the first warp takes splits
+  SeatWork work(p);  // the first warp takes splits
   SeatWork::Block own = {};
   for (;;) {
     if (thread < kWarpSize) {
@@ -76,7 +77,7 @@ __global__ void __launch_bounds__(kThreads, kCtas) PlainAttention(const __grid_c
     __syncthreads();
     const SeatItem now = item;
     if (now.lane < 0) break;
-    for (int i = 0; role.copies > 0 && i < now.blocks; ++i) {
+    for (int i = 0; p.copies != nullptr && i < now.blocks; ++i) {
       const int entry = now.split * ops::kSplitBlocks + i;
       WaitForBlock(p, p.arrivals[static_cast<int64_t>(now.lane) * p.selection.width + entry]);
     }
@@ -84,7 +85,7 @@ __global__ void __launch_bounds__(kThreads, kCtas) PlainAttention(const __grid_c
     __syncthreads();
     if (thread == 0) FinishSplit(p, now);
   }
-  MergeHeads<1>(p, role);
+  MergeHeads<1>(p);
 }
 
 }  // namespace

@@ -85,9 +85,9 @@ __device__ __forceinline__ void CopyRows(uint16_t* to, const uint16_t* from, int
 }
 
 template <int Dim>
-__device__ void Plan(const SeatParams& p, const SeatRole& role, Shared<Dim>& shared) {
+__device__ void Plan(const SeatParams& p, Shared<Dim>& shared) {
   const int self = static_cast<int>(threadIdx.x) % kWarpSize;
-  SeatWork work(p, role);
+  SeatWork work(p);
   for (Turn turn;; turn.Next(kQueue)) {
     WaitFor(&shared.planned_empty[turn.index], turn.phase ^ 1);
     Planned& planned = shared.planned[turn.index];
@@ -354,25 +354,27 @@ __device__ void Publish(const SeatParams& p, Shared<Dim>& shared) {
 }
 
 template <int Dim>
-__device__ void Fetch(const SeatParams& p, const SeatRole& role, Shared<Dim>& shared) {
+__device__ void Fetch(const SeatParams& p, Shared<Dim>& shared) {
+  const int cta = static_cast<int>(blockIdx.x), fetchers = FetchersOf(p);
+  if (cta >= fetchers) return;
 #if __CUDA_ARCH__ >= 900
   // By the bulk copy engine: a warp's own loads from host memory would hold up all others of the multiprocessor.
   if (threadIdx.x % kWarpSize != 0) return;
-  const int pieces = role.copies * p.pieces, words = static_cast<int>(p.frame.bytes / sizeof(int4));
+  const int pieces = CopiesOf(p) * p.pieces, words = static_cast<int>(p.frame.bytes / sizeof(int4));
   int phase = 0;
-  for (int piece = atomicAdd(p.fetched, 1); piece < pieces; phase ^= 1) {
-    const int copy = piece / p.pieces, first = piece % p.pieces * p.piece_words;
+  for (Pieces own(p, cta, fetchers); own.next() < pieces; phase ^= 1) {
+    const int piece = own.next(), copy = piece / p.pieces, first = piece % p.pieces * p.piece_words;
     const uint32_t bytes = static_cast<uint32_t>(min(p.piece_words, words - first) * static_cast<int>(sizeof(int4)));
     const ops::BlockCopy block = p.copies[copy];
     BulkLoad(shared.piece, reinterpret_cast<const int4*>(block.from) + first, bytes, &shared.landed);
-    piece = atomicAdd(p.fetched, 1);  // while this one is on its way, and others have begun with theirs
+    own.Take();  // while this one is on its way, and others have begun with theirs
     WaitFor(&shared.landed, phase);
     BulkStore(reinterpret_cast<int4*>(block.to) + first, shared.piece, bytes);
     __threadfence();
     atomicAdd(p.arrived + copy, 1);
   }
 #else
-  FetchBlocks(p, role);
+  FetchBlocks(p, cta, fetchers);
 #endif
 }
 
@@ -407,23 +409,23 @@ __global__ void __launch_bounds__(kThreads, 1) MmaAttention(const __grid_constan
 #endif
   }
   // The next kernel is not let start: it would have two CTAs where there is none of these, and none where there is.
+  __syncthreads();
   WaitForPrevious();
-  const SeatRole role = TakeRole(p);
   Stage<Dim>* ring = reinterpret_cast<Stage<Dim>*>(mma_shared + kRings) + warp % kWarps * stages;
   if (warp < kLoad) {
     Compute<Dim>(p, shared, ring, stages, warp);
   } else if (warp < kPlan) {
     Load<Dim>(p, shared, ring, stages, warp - kLoad);
   } else if (warp == kPlan) {
-    Plan<Dim>(p, role, shared);
+    Plan<Dim>(p, shared);
   } else if (warp == kQuery) {
     Query<Dim>(p, shared);
   } else if (warp == kPublish) {
     Publish<Dim>(p, shared);
-  } else if (role.fetches) {
-    Fetch<Dim>(p, role, shared);
+  } else {
+    Fetch<Dim>(p, shared);
   }
-  MergeHeads<Dim / kWarpSize>(p, role);
+  MergeHeads<Dim / kWarpSize>(p);
 }
 
 template <int Dim>

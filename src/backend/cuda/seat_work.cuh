@@ -1,16 +1,16 @@
 // What the kernels of seat_attention share: who fetches, who computes which split, who waits for whom, and the merge.
 // For .cu files of this room only.
 //
-// One kernel does all of it. Its CTAs take numbers as they start: in the first `fetchers` of them some warps fetch,
-// piece by piece, and count the pieces of every block. Every CTA has splits, each every so many: first every lane's
-// first split, then every lane's second one, and so on, a lane's splits with blocks that are on their way coming last.
-// Those wait for the count of each block they read. When it has no split left, a CTA's warps take heads; each waits for
-// the splits of its lane to be counted, and merges them in their order.
+// One kernel does all of it. In the first CTAs some warps fetch, piece by piece, and count the pieces of every block.
+// Every CTA has splits, each every so many: first every lane's first split, then every lane's second one, and so on, a
+// lane's splits with blocks that are on their way coming last. Those wait for the count of each block they read. When
+// it has no split left, a CTA's warps take heads; each waits for the splits of its lane to be counted, and merges them
+// in their order.
 //
-// A piece waits for nothing, and the CTAs that fetch are the first that run. There are no more CTAs than the device has
-// room for at once, so all of them run when what it has begun before is done: who waits for a split waits for a CTA
-// that comes. Shares are even, which a CTA that takes splits when it has room for them would not leave them: the first
-// to start would take several while others still start.
+// A piece waits for nothing. There are no more CTAs than the device has room for at once, so all of them run when what
+// it has begun before is done: who waits for a piece or a split waits for a CTA that comes. Shares are even, which a
+// CTA that takes splits when it has room for them would not leave them: the first to start would take several while
+// others still start.
 //
 // Counters are 0 at the start, and made so again by who is the last to need them: nobody waits for that.
 #pragma once
@@ -38,11 +38,11 @@ struct SeatParams {
   void* out;
   DType out_dtype;
   int64_t out_stride;
-  int fetchers = 0;                                                  // CTAs that may have warps that fetch
-  int pieces = 0, piece_words = 0;                                   // of a block, 16-byte words
-  int32_t *started = nullptr, *fetched = nullptr, *ready = nullptr;  // CTAs, pieces, CTAs without splits left
-  int32_t *done = nullptr, *merging = nullptr;                       // [lanes] splits computed, heads that saw them all
-  int32_t* arrived = nullptr;                                        // [copies] pieces
+  int fetchers = 0;                              // CTAs that may have warps that fetch
+  int pieces = 0, piece_words = 0;               // of a block, 16-byte words
+  int32_t *fetched = nullptr, *ready = nullptr;  // pieces taken, CTAs without splits left
+  int32_t *done = nullptr, *merging = nullptr;   // [lanes] splits computed, heads that saw them all
+  int32_t* arrived = nullptr;                    // [copies] pieces
 };
 
 // Of the loads from host memory that a thread of a fetching CTA has on their way; docs/performance.md says how many
@@ -51,13 +51,12 @@ inline constexpr int kFetchWords = 17;
 
 // Counters that seat_attention needs, and their places.
 inline size_t SeatCounters(int lanes, int width) {
-  return 3 + static_cast<size_t>(lanes) * (2 + static_cast<size_t>(width));
+  return 2 + static_cast<size_t>(lanes) * (2 + static_cast<size_t>(width));
 }
 inline void PlaceCounters(int32_t* counters, SeatParams* p) {
-  p->started = counters;
-  p->fetched = counters + 1;
-  p->ready = counters + 2;
-  p->done = counters + 3;
+  p->fetched = counters;
+  p->ready = counters + 1;
+  p->done = counters + 2;
   p->merging = p->done + p->lanes;
   p->arrived = p->merging + p->lanes;
 }
@@ -68,28 +67,31 @@ __device__ __forceinline__ int32_t LoadAcquire(const int32_t* p) {
   return value;
 }
 
-// What a CTA is to do. Of the kernel's first instructions; every thread gets the answer.
-struct SeatRole {
-  int copies;  // to be carried out in all
-  int number;  // of this CTA
-  bool fetches;
+// CTAs that fetch.
+__device__ inline int FetchersOf(const SeatParams& p) { return min(p.fetchers, static_cast<int>(gridDim.x)); }
+// Copies to be carried out.
+__device__ inline int CopiesOf(const SeatParams& p) { return p.copies == nullptr ? 0 : *p.copy_count; }
+
+// Pieces one after another, for a thread that fetches: its first is its own, the others are for who comes first.
+class Pieces {
+ public:
+  // Fetcher `first` of `fetchers`.
+  __device__ Pieces(const SeatParams& p, int first, int fetchers) : p_(p), next_(first), fetchers_(fetchers) {}
+  __device__ int next() const { return next_; }
+  __device__ void Take() { next_ = fetchers_ + atomicAdd(p_.fetched, 1); }
+
+ private:
+  const SeatParams& p_;
+  int next_, fetchers_;
 };
 
-__device__ inline SeatRole TakeRole(const SeatParams& p) {
-  __shared__ int number;
-  if (threadIdx.x == 0) number = atomicAdd(p.started, 1);
-  const int copies = p.copies == nullptr ? 0 : *p.copy_count;
-  __syncthreads();
-  return {copies, number, number < min(copies * p.pieces, p.fetchers)};
-}
-
-// By a warp that fetches, until no piece is left.
-__device__ inline void FetchBlocks(const SeatParams& p, const SeatRole& role) {
+// By warp `first` of `fetchers` that fetch, until no piece is left.
+__device__ inline void FetchBlocks(const SeatParams& p, int first_piece, int fetchers) {
   const int self = static_cast<int>(threadIdx.x) % kWarpSize;
-  const int pieces = role.copies * p.pieces, words = static_cast<int>(p.frame.bytes / sizeof(int4));
-  const auto take = [&] { return self == 0 ? atomicAdd(p.fetched, 1) : 0; };
-  for (int taken = take();;) {
-    const int piece = __shfl_sync(kAllLanes, taken, 0);
+  const int pieces = CopiesOf(p) * p.pieces, words = static_cast<int>(p.frame.bytes / sizeof(int4));
+  Pieces own(p, first_piece, fetchers);
+  for (;;) {
+    const int piece = __shfl_sync(kAllLanes, own.next(), 0);
     if (piece >= pieces) return;
     const int copy = piece / p.pieces, first = piece % p.pieces * p.piece_words;
     const int4* from = reinterpret_cast<const int4*>(p.copies[copy].from) + first;
@@ -100,7 +102,7 @@ __device__ inline void FetchBlocks(const SeatParams& p, const SeatRole& role) {
     for (int i = 0; i < kFetchWords; ++i) {
       if (i * kWarpSize + self < count) word[i] = __ldcv(from + i * kWarpSize + self);
     }
-    taken = take();  // while this one is on its way, and others have begun with theirs
+    if (self == 0) own.Take();  // while this one is on its way, and others have begun with theirs
 #pragma unroll
     for (int i = 0; i < kFetchWords; ++i) {
       if (i * kWarpSize + self < count) to[i * kWarpSize + self] = word[i];
@@ -142,12 +144,11 @@ class SeatWork {
     int arrival;
   };
 
-  __device__ SeatWork(const SeatParams& p, const SeatRole& role)
+  __device__ explicit SeatWork(const SeatParams& p)
       : p_(p),
-        role_(role),
         self_(static_cast<int>(threadIdx.x) % kWarpSize),
         end_(p.lanes * p.splits),
-        next_(role.number) {}
+        next_(static_cast<int>(blockIdx.x)) {}
 
   // `own` means nothing beyond the split's blocks.
   __device__ SeatItem Next(Block* own) {
@@ -158,10 +159,9 @@ class SeatWork {
       const int lane = ticket % p_.lanes, rank = ticket / p_.lanes;
       const int32_t pos = p_.positions[lane / p_.kv_heads];
       const int selected = p_.selection.counts[lane];
+      *own = LoadBlock(lane, rank);  // what it mostly is
       int32_t arrivals[kNear] = {};
-      if (role_.copies == 0) {
-        *own = LoadBlock(lane, rank);
-      } else {
+      if (p_.copies != nullptr) {
 #pragma unroll
         for (int i = 0; i < kNear; ++i) arrivals[i] = Arrival(lane, i * kWarpSize + self_);
       }
@@ -171,9 +171,9 @@ class SeatWork {
         continue;
       }
       int split = rank;
-      if (role_.copies != 0) {
+      if (p_.copies != nullptr) {
         split = SplitOfRank(lane, count, rank, arrivals);
-        *own = LoadBlock(lane, split);
+        if (split != rank) *own = LoadBlock(lane, split);
       }
       return {lane, split, min(ops::kSplitBlocks, count - split * ops::kSplitBlocks), pos};
     }
@@ -189,7 +189,7 @@ class SeatWork {
   __device__ Block LoadBlock(int lane, int split) const {
     if (self_ >= ops::kSplitBlocks) return {};
     const int64_t at = Entry(lane, split * ops::kSplitBlocks + self_);
-    return {p_.addresses[at], p_.selection.ids[at], role_.copies == 0 ? 0 : p_.arrivals[at]};
+    return {p_.addresses[at], p_.selection.ids[at], p_.copies == nullptr ? 0 : p_.arrivals[at]};
   }
   // Which split comes at `rank`: those whose blocks are all there first. `near`: the arrivals of the first entries.
   __device__ int SplitOfRank(int lane, int count, int rank, const int32_t (&near)[kNear]) const {
@@ -231,7 +231,6 @@ class SeatWork {
   }
 
   const SeatParams& p_;
-  const SeatRole& role_;
   int self_, end_;
   bool shortened_ = false;
   int next_;
@@ -323,7 +322,7 @@ __device__ inline void MergeHead(const SeatParams& p, const SeatHead& at) {
 // The last thing that a CTA does, all of its threads, when it has no split left: the heads of all lanes, by the warps
 // of all CTAs; each waits for the splits of its lane.
 template <int kWide>
-__device__ inline void MergeHeads(const SeatParams& p, const SeatRole& role) {
+__device__ inline void MergeHeads(const SeatParams& p) {
   const int warps = static_cast<int>(blockDim.x) / kWarpSize, warp = static_cast<int>(threadIdx.x) / kWarpSize;
   const int ctas = static_cast<int>(gridDim.x), self = static_cast<int>(threadIdx.x) % kWarpSize;
   int index = warp * ctas + static_cast<int>(blockIdx.x);
@@ -332,8 +331,8 @@ __device__ inline void MergeHeads(const SeatParams& p, const SeatRole& role) {
   if (warp == warps - 1) {
     const int before = self == 0 ? atomicAdd(p.ready, 1) : 0;
     if (__shfl_sync(kAllLanes, before, 0) == ctas - 1) {  // nobody takes or waits for anything but `done` now
-      if (self == 0) *p.started = *p.fetched = *p.ready = 0;
-      for (int i = self; i < role.copies; i += kWarpSize) p.arrived[i] = 0;
+      if (self == 0) *p.fetched = *p.ready = 0;
+      for (int i = self, copies = CopiesOf(p); i < copies; i += kWarpSize) p.arrived[i] = 0;
     }
   }
   for (; at.lane >= 0; at = FindHead(p, index)) {
