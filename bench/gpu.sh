@@ -1,13 +1,13 @@
 #!/bin/bash
 # Runs the GPU benchmarks behind docs/performance.md and writes their JSON to bench/results/. Needs a GPU of 80 GB and
 # about 110 GiB of RAM; takes some ten minutes. Leave the machine alone meanwhile.
-# usage: bench/gpu.sh [part]...   parts: transfer limited whole slack prefill   (default: all)
+# usage: bench/gpu.sh [part]...   parts: transfer limited repeat whole slack prefill   (default: all)
 # NOSA: the program (default: build/release/nosa); RESULTS: where to write (default: bench/results)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 nosa=${NOSA:-build/release/nosa}
 out=${RESULTS:-bench/results}
-parts=" ${*:-transfer limited whole slack prefill} "
+parts=" ${*:-transfer limited repeat whole slack prefill} "
 mkdir -p "$out"
 wants() { [[ $parts == *" $1 "* ]]; }
 decode() { $nosa bench decode --json --quiet --backend cuda "$@"; }
@@ -18,8 +18,8 @@ fi
 
 # 24 GiB of GPU memory in all: how many sequences go on, and how fast, against full attention and the in-line schedule.
 made_up=(--locality 0.944 --infllm2-locality 0.889 --reuse stack)
+limited=(--model random:8b --gpu-memory 24GiB --tokens 256 "${made_up[@]}")
 if wants limited; then
-  limited=(--model random:8b --gpu-memory 24GiB --tokens 256 "${made_up[@]}")
   decode "${limited[@]}" --context 16384,32768,65536 --batch 0 --mode nosa,infllm2 --slack 1,1.5 > "$out/gpu-decode-24gib.json"
   decode "${limited[@]}" --context 16384,32768,65536 --batch 0 --mode full > "$out/gpu-decode-24gib-full.json"
   # The in-line schedule at the batches the overlapped one reaches with half as many slots again.
@@ -31,6 +31,13 @@ print([r["batch"] for r in rows if r["mode"] == "nosa" and r["context"] == int(s
 EOF
     )
     decode "${limited[@]}" --context "$context" --batch "$batch" --mode inline > "$out/gpu-decode-24gib-inline-$context.json"
+  done
+fi
+
+# One row again, three times: how far apart runs of the same are.
+if wants repeat; then
+  for run in 1 2 3; do
+    decode "${limited[@]}" --context 65536 --batch 0 --mode nosa --slack 1.5 > "$out/gpu-repeat-$run.json"
   done
 fi
 
