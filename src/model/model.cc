@@ -2,6 +2,7 @@
 
 #include "attention/summaries.h"
 #include "base/hash.h"
+#include "model/attention_config.h"
 #include "model/random_config.h"
 #include "schema/tensors.h"
 
@@ -9,23 +10,6 @@ namespace nosa::model {
 namespace {
 
 constexpr std::string_view kRandomPrefix = "random:";
-
-attention::AttentionConfig MakeAttentionConfig(const schema::ModelConfig& config, DType dtype) {
-  const schema::SparseConfig& sparse = config.sparse;
-  return {.layers = config.num_layers,
-          .heads = config.num_heads,
-          .kv_heads = config.num_kv_heads,
-          .head_dim = config.head_dim,
-          .block_size = sparse.block_size,
-          .kernel_size = sparse.kernel_size,
-          .kernel_stride = sparse.kernel_stride,
-          .init_blocks = sparse.init_blocks,
-          .local_blocks = sparse.local_blocks(),
-          .query_topk = sparse.query_topk,
-          .topk = sparse.topk,
-          .has_importance = config.has_importance,
-          .kv_dtype = dtype};
-}
 
 }  // namespace
 
@@ -39,7 +23,7 @@ Result<std::shared_ptr<const Model>> Model::Make(schema::ModelConfig config, std
   if (model->dtype_ != DType::kF32 && model->dtype_ != DType::kBF16) {
     return InvalidArgument("models compute in f32 or bf16, asked for {}", DTypeName(model->dtype_));
   }
-  model->attention_ = MakeAttentionConfig(config, model->dtype_);
+  model->attention_ = AttentionConfigOf(config, model->dtype_);
   model->config_ = std::move(config);
   model->weights_ = std::move(weights);
   uint64_t weight_bytes = 0;

@@ -1,4 +1,5 @@
 """What the commands promise when all is well: cli_test.py PROGRAM MODEL SANITIZERS."""
+import concurrent.futures
 import json
 import os
 import signal
@@ -7,7 +8,7 @@ import subprocess
 import unittest
 from array import array
 
-from program import MODEL, PROGRAM, SANITIZED, ProgramTest, main, max_rss
+from program import MODEL, PROGRAM, SANITIZED, ProgramTest, main, max_rss, run
 
 
 def read_safetensors(path):
@@ -35,6 +36,19 @@ class HelpTest(ProgramTest):
 
     def test_version(self):
         self.assertRegex(self.succeed("--version").stdout, r"^nosa \d+\.\d+\.\d+\n$")
+
+
+class GpuTest(ProgramTest):
+    def test_programs_that_start_together_share_a_gpu(self):
+        """What one takes and gives back of the GPU's memory is not charged to another."""
+        args = ("generate", "--model", MODEL, "--prompt", "import os\n", "--max-tokens", 8, "--quiet", "--backend", "cuda",
+                "--gpu-memory", "4GiB")
+        alone = run(*args)
+        if alone.returncode != 0:
+            self.skipTest(f"no GPU: {alone.stderr.strip()}")
+        with concurrent.futures.ThreadPoolExecutor(6) as pool:
+            for done in pool.map(lambda _: run(*args), range(6)):
+                self.assertEqual((done.returncode, done.stdout), (0, alone.stdout), done.stderr)
 
 
 class GenerateTest(ProgramTest):

@@ -91,15 +91,11 @@ HWY_INLINE void StoreWideN(FloatTag d, FloatVec v, BFloat16* p, size_t n) {
 HWY_INLINE float SumLanes(FloatTag d, FloatVec v) { return hn::GetLane(hn::SumOfLanes(d, v)); }
 HWY_INLINE float MaxLane(FloatTag d, FloatVec v) { return hn::GetLane(hn::MaxOfLanes(d, v)); }
 
-// exp(x) within 2 ulp where the result is a normal number; exactly 0 below -104 (so for -inf), infinite above 88.73,
-// NaN stays NaN. With n = round(x / ln 2), exp(x) = 2^n exp(r), |r| <= ln(2) / 2, by the Taylor series: the first
-// term left out is r^8 / 8! < 6e-9, a tenth of an ulp.
-HWY_INLINE FloatVec Exp(FloatTag d, FloatVec x) {
-  const hn::RebindToSigned<FloatTag> ints;
-  const auto bounded = hn::Min(hn::Max(x, hn::Set(d, -106.0f)), hn::Set(d, 90.0f));
-  const auto n = hn::Round(hn::Mul(bounded, hn::Set(d, 1.44269504f)));
+// exp(x - n ln 2) for a whole n with |x - n ln 2| <= ln(2) / 2, by the Taylor series: the first term left out is
+// r^8 / 8! < 6e-9, a tenth of an ulp.
+HWY_INLINE FloatVec ExpOfRest(FloatTag d, FloatVec x, FloatVec n) {
   // ln 2 in two parts; the first has 15 bits, so its product with n is exact.
-  auto r = hn::NegMulAdd(n, hn::Set(d, 0.693145751953125f), bounded);
+  auto r = hn::NegMulAdd(n, hn::Set(d, 0.693145751953125f), x);
   r = hn::NegMulAdd(n, hn::Set(d, 1.42860677e-6f), r);
   auto p = hn::Set(d, 1.0f / 5040);
   p = hn::MulAdd(p, r, hn::Set(d, 1.0f / 720));
@@ -109,6 +105,16 @@ HWY_INLINE FloatVec Exp(FloatTag d, FloatVec x) {
   p = hn::MulAdd(p, r, hn::Set(d, 0.5f));
   p = hn::MulAdd(p, r, hn::Set(d, 1.0f));
   p = hn::MulAdd(p, r, hn::Set(d, 1.0f));
+  return p;
+}
+
+// exp(x) within 2 ulp where the result is a normal number; exactly 0 below -104 (so for -inf), infinite above 88.73,
+// NaN stays NaN. With n = round(x / ln 2), exp(x) = 2^n exp(x - n ln 2).
+HWY_INLINE FloatVec Exp(FloatTag d, FloatVec x) {
+  const hn::RebindToSigned<FloatTag> ints;
+  const auto bounded = hn::Min(hn::Max(x, hn::Set(d, -106.0f)), hn::Set(d, 90.0f));
+  const auto n = hn::Round(hn::Mul(bounded, hn::Set(d, 1.44269504f)));
+  const auto p = ExpOfRest(d, bounded, n);
   // 2^n in two factors: n reaches from -153 to 130, beyond the exponents of one float.
   const auto whole = hn::ConvertTo(ints, n);
   const auto half = hn::ShiftRight<1>(whole);
