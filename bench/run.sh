@@ -16,4 +16,8 @@ $nosa bench decode --json --quiet --model $model --context 32768 --tokens 256 --
 $nosa bench decode --json --quiet --model $model --context 32768 --tokens 256 --kv-host 16640KiB --kv-disk "$disk" --kv-policy lru > "$out/cpu-decode-disk-lru.json"
 $nosa bench decode --json --model random:1b --context 2048 --tokens 32 > "$out/cpu-decode-1b.json"
 $nosa bench prefill --json --model $model --context 4096,16384,32000 > "$out/cpu-prefill.json"
-echo "wrote $(ls $out/cpu-*.json | wc -l) files to $out"
+text=$(mktemp)
+cat docs/nosa.md docs/MAP.md docs/recipes/*.md docs/training.md docs/server.md > "$text"
+/usr/bin/python3 tools/foresight --model $model --text "$text" --tokens 12288 --out "$out/foresight.json"
+rm "$text"
+echo "wrote $(ls $out/cpu-*.json | wc -l) files and foresight.json to $out"

@@ -19,6 +19,7 @@ MODEL = ROOT / "models" / "nosa-21m"
 SHORT = "70"
 
 sys.dont_write_bytecode = True
+sys.path.insert(0, str(TOOL.parent))
 loader = importlib.machinery.SourceFileLoader("model_goldens", str(TOOL))
 tool = importlib.util.module_from_spec(importlib.util.spec_from_loader("model_goldens", loader))
 loader.exec_module(tool)
