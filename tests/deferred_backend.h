@@ -9,6 +9,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "backend/cpu/cpu_backend.h"
@@ -108,6 +109,7 @@ class DeferredBackend final : public ops::Backend {
     if (bytes == 0) return Buffer();
     if (kind == MemoryKind::kHost) return Buffer::Host(bytes, 4096);
     if (kind == MemoryKind::kPinned) {
+      if (std::exchange(refuses_pinned_, false)) return ResourceExhausted("no more memory can be pinned");
       pinned_.push_back(Buffer::Host(bytes, 4096));
       return Buffer(pinned_.back().data(), bytes, MemoryKind::kPinned, FreePinned, this);
     }
@@ -134,6 +136,8 @@ class DeferredBackend final : public ops::Backend {
     if (!Done(event)) Flush();
   }
   void WaitOn(ops::Stream, ops::Event) override {}
+  // The next time that pinned memory is asked for, there is none.
+  void RefusePinnedOnce() { refuses_pinned_ = true; }
   // Of device memory that is allocated now.
   uint64_t device_bytes() const { return device_bytes_; }
 
@@ -184,6 +188,7 @@ class DeferredBackend final : public ops::Backend {
   int protection_ = PROT_NONE;
   std::multimap<size_t, std::byte*> free_;
   std::vector<Buffer> pinned_;
+  bool refuses_pinned_ = false;
   std::vector<std::function<void()>> queue_;
   uint64_t events_ = 0, reached_ = 0, flushes_ = 0;
 };

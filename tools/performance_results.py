@@ -20,11 +20,12 @@ def is_device_decode(report):
     return report.get("benchmark") == "decode" and any("mode" in row for row in report.get("rows", ()))
 
 
-def device_decodes(reports):
-    """[(model, device, rows of all its reports)] in the order they are met."""
+def device_decodes(reports, again=False):
+    """[(model, device, rows of all its reports)] in the order they are met. With `again`: of what was run again, to see how
+    far apart runs are, and else without it."""
     found = {}
-    for report in reports.values():
-        if is_device_decode(report):
+    for name, report in reports.items():
+        if is_device_decode(report) and name.startswith("gpu-repeat") == again:
             found.setdefault((report["model"], report.get("device", report.get("backend"))), []).extend(row for row in report["rows"] if "mode" in row)
     return [(model, device, rows) for (model, device), rows in found.items()]
 

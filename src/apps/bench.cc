@@ -54,8 +54,7 @@ uint64_t WeightBytesPerStep(const model::Model& model) {
   const schema::ModelConfig& config = model.config();
   uint64_t elements = 0;
   for (const schema::TensorSpec& tensor : schema::ExpectedTensors(config)) {
-    const bool embedding = tensor.name == "model.embed_tokens.weight";
-    if (embedding && !config.tie_embeddings) continue;
+    if (tensor.by_row) continue;
     elements += static_cast<uint64_t>(tensor.shape.elements());
   }
   return elements * DTypeBytes(model.dtype());

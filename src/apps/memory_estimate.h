@@ -13,7 +13,7 @@ struct Session;
 struct MemoryEstimate {
   uint64_t program = 0;         // code, libraries, thread stacks, compiled products
   uint64_t weights_mapped = 0;  // files in place: pages the system may take back
-  uint64_t weights_copied = 0;  // converted to another type, or made at random
+  uint64_t weights_copied = 0;  // converted to another type, made at random, or shared with a device
   uint64_t tokenizer = 0;
   uint64_t activations = 0;  // of one prompt chunk or decode step
   uint64_t logits = 0;       // and what tokens are drawn with

@@ -6,7 +6,9 @@
 #include <cstring>
 #include <map>
 
+#include "base/bytes.h"
 #include "base/hash.h"
+#include "base/log.h"
 #include "base/rng.h"
 #include "schema/tensors.h"
 
@@ -59,8 +61,8 @@ class DeviceTensors {
     if (access == WeightAccess::kByRow) {
       Result<Buffer> shared = backend_->Allocate(bytes, backend_->shared_memory());
       if (shared.ok()) return shared;
-    }
-    if (bytes <= slab_.size() - taken_) {
+      LogWarn("{} takes {} of the device's memory: {}", name, FormatByteSize(bytes), shared.status().message());
+    } else if (bytes <= slab_.size() - taken_) {
       std::byte* data = slab_.data() + taken_;
       taken_ = std::min(slab_.size(), taken_ + RoundUp(bytes, kAlignment));
       return Buffer(data, bytes, slab_.kind(), nullptr);  // the slab's

@@ -15,9 +15,9 @@ namespace nosa::ops {
 // computed as the partial states of the lane's splits (blocks kSplitBlocks * i and the ones after it), which are merged
 // in the order of i. An empty seat gives 0.
 //
-// With `copies` the op fetches as well: it carries out copies[0 .. *copy_count - 1], frame.bytes each, and looks at no
-// block before the copy that brings it (`arrivals`) is done. Which blocks had to be fetched, and when they came, makes
-// no difference to the bits.
+// With `copies` the op fetches as well: it carries out copies[0 .. *copy_count - 1], frame.bytes each, every one of which
+// brings a block of a selection, and looks at no block before the copy that brings it (`arrivals`) is done. Which blocks
+// had to be fetched, and when they came, makes no difference to the bits.
 struct SeatAttentionArgs {
   ConstTensorView q;                   // [R, H, D] f32
   std::span<const int32_t> positions;  // [R] tokens; -1: empty seat

@@ -66,6 +66,16 @@ TEST_P(StepMemoryTest, TablesLieInSharedMemory) {
   EXPECT_LT(untied->copied_weight_bytes(), table + 4096) << "pinned memory comes in pages";
 }
 
+TEST(StepMemory, ATableThatCannotBePinnedLiesOnTheDevice) {
+  DeferredBackend backend(2);
+  const std::string untied = engine::SmallCheckpoint("step_memory_untied", engine::OneKvHead(false), 5);
+  const auto pinned = Open(untied, &backend);
+  backend.RefusePinnedOnce();
+  const auto refused = Open(untied, &backend);
+  EXPECT_EQ(refused->copied_weight_bytes(), 0u);
+  EXPECT_EQ(refused->device_weight_bytes(), pinned->device_weight_bytes() + pinned->copied_weight_bytes());
+}
+
 INSTANTIATE_TEST_SUITE_P(Backends, StepMemoryTest, testing::Values("deferred", "cuda"),
                          [](const auto& info) { return info.param; });
 

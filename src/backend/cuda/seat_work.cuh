@@ -45,8 +45,8 @@ struct SeatParams {
   int32_t* arrived = nullptr;                    // [copies] pieces
 };
 
-// Of the loads from host memory that a thread of a fetching CTA has on their way; docs/performance.md says how many
-// bytes fill the wire.
+// A piece of a block, in 16-byte words for each thread of a warp: what a warp that loads it has on its way at a time.
+// docs/performance.md says how many bytes fill the wire.
 inline constexpr int kFetchWords = 17;
 
 // Counters that seat_attention needs, and their places.
