@@ -26,13 +26,7 @@ Result<std::shared_ptr<const Model>> Model::Make(schema::ModelConfig config, std
   model->attention_ = AttentionConfigOf(config, model->dtype_);
   model->config_ = std::move(config);
   model->weights_ = std::move(weights);
-  uint64_t weight_bytes = 0;
-  for (const schema::TensorSpec& tensor : schema::ExpectedTensors(model->config_)) {
-    if (tensor.by_row) continue;
-    constexpr uint64_t kAlignment = 256;
-    weight_bytes += RoundUp(static_cast<uint64_t>(tensor.shape.elements()) * DTypeBytes(model->dtype_), kAlignment);
-  }
-  NOSA_RETURN_IF_ERROR(model->weights_->Reserve(weight_bytes));
+  NOSA_RETURN_IF_ERROR(model->weights_->Reserve(schema::ExpectedTensors(model->config_), model->dtype_));
   NOSA_ASSIGN_OR_RETURN(model->decoder_, MakeDecoder(model->config_, model->weights_, model->dtype_));
   const uint64_t words[] = {model->weights_->fingerprint(), static_cast<uint64_t>(model->dtype_),
                             static_cast<uint64_t>(model->attention_.block_size)};

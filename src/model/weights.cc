@@ -5,12 +5,12 @@
 #include <cmath>
 #include <cstring>
 #include <map>
+#include <set>
 
 #include "base/bytes.h"
 #include "base/hash.h"
 #include "base/log.h"
 #include "base/rng.h"
-#include "schema/tensors.h"
 
 namespace nosa::model {
 namespace {
@@ -28,23 +28,31 @@ class DeviceTensors {
     return found == tensors_.end() ? nullptr : &found->second;
   }
 
-  Status Reserve(uint64_t bytes) {
+  Status Reserve(std::span<const schema::TensorSpec> tensors, DType dtype) {
     if (!used()) return Status::Ok();
+    uint64_t bytes = 0;
+    for (const schema::TensorSpec& tensor : tensors) {
+      if (tensor.by_row) {
+        by_row_.insert(tensor.name);
+      } else {
+        bytes += RoundUp(static_cast<uint64_t>(tensor.shape.elements()) * DTypeBytes(dtype), kAlignment);
+      }
+    }
     Result<Buffer> slab = backend_->Allocate(bytes, backend_->compute_memory());
     if (!slab.ok()) return slab.status().WithContext("weights");
     slab_ = std::move(slab).value();
     return Status::Ok();
   }
 
-  Result<const Buffer*> Upload(std::string_view name, ConstBytes data, WeightAccess access) {
-    NOSA_ASSIGN_OR_RETURN(Buffer buffer, Allocate(name, data.size(), access));
+  Result<const Buffer*> Upload(std::string_view name, ConstBytes data) {
+    NOSA_ASSIGN_OR_RETURN(Buffer buffer, Allocate(name, data.size()));
     NOSA_RETURN_IF_ERROR(CopyIn(data, &buffer));
     return Keep(name, std::move(buffer));
   }
 
   // `data` over and over, up to `bytes`: most of it never crosses to the device.
-  Result<const Buffer*> Repeat(std::string_view name, ConstBytes data, size_t bytes, WeightAccess access) {
-    NOSA_ASSIGN_OR_RETURN(Buffer buffer, Allocate(name, bytes, access));
+  Result<const Buffer*> Repeat(std::string_view name, ConstBytes data, size_t bytes) {
+    NOSA_ASSIGN_OR_RETURN(Buffer buffer, Allocate(name, bytes));
     NOSA_RETURN_IF_ERROR(CopyIn(data, &buffer));
     for (size_t done = data.size(); done < bytes; done *= 2)
       backend_->Copy(buffer.data() + done, buffer.data(), std::min(done, bytes - done), {});
@@ -55,10 +63,10 @@ class DeviceTensors {
  private:
   // Mapped files are read, and pinned memory is copied, at full speed; a copy out of pageable memory is not.
   static constexpr size_t kBounceBytes = size_t{4} << 20;
+  static constexpr size_t kAlignment = 256;  // in the slab
 
-  Result<Buffer> Allocate(std::string_view name, size_t bytes, WeightAccess access) {
-    constexpr size_t kAlignment = 256;
-    if (access == WeightAccess::kByRow) {
+  Result<Buffer> Allocate(std::string_view name, size_t bytes) {
+    if (by_row_.contains(name)) {
       Result<Buffer> shared = backend_->Allocate(bytes, backend_->shared_memory());
       if (shared.ok()) return shared;
       LogWarn("{} takes {} of the device's memory: {}", name, FormatByteSize(bytes), shared.status().message());
@@ -98,6 +106,7 @@ class DeviceTensors {
 
   ops::Backend* backend_;
   Buffer slab_;
+  std::set<std::string, std::less<>> by_row_;  // names
   size_t taken_ = 0;
   std::map<std::string, Buffer, std::less<>> tensors_;
   uint64_t bytes_ = 0, shared_bytes_ = 0;
@@ -111,12 +120,14 @@ class KeepingSource : public WeightSource {
  public:
   explicit KeepingSource(ops::Backend* backend) : device_(backend) {}
 
-  Status Reserve(uint64_t bytes) override { return device_.Reserve(bytes); }
+  Status Reserve(std::span<const schema::TensorSpec> tensors, DType dtype) override {
+    return device_.Reserve(tensors, dtype);
+  }
   Result<ConstTensorView> Put(std::string_view name, ConstTensorView tensor) override {
     const ConstBytes data = {tensor.bytes(),
                              static_cast<size_t>(tensor.shape().elements()) * DTypeBytes(tensor.dtype())};
     if (device_.used()) {
-      NOSA_ASSIGN_OR_RETURN(const Buffer* const kept, device_.Upload(name, data, WeightAccess::kWhole));
+      NOSA_ASSIGN_OR_RETURN(const Buffer* const kept, device_.Upload(name, data));
       return ConstTensorView(kept->View(tensor.dtype(), tensor.shape()));
     }
     Buffer& copy = kept_[std::string(name)];
@@ -144,7 +155,7 @@ class CheckpointSource final : public KeepingSource {
 
   bool Has(std::string_view name) const override { return checkpoint_->Has(name); }
 
-  Result<ConstTensorView> Get(std::string_view name, const Shape& shape, DType dtype, WeightAccess access) override {
+  Result<ConstTensorView> Get(std::string_view name, const Shape& shape, DType dtype) override {
     NOSA_ASSIGN_OR_RETURN(const ConstTensorView tensor, checkpoint_->Get(name));
     if (!(tensor.shape() == shape)) {
       return InvalidArgument("expected {} {}, found {} in {}", name, shape.ToString(), tensor.shape().ToString(),
@@ -155,7 +166,7 @@ class CheckpointSource final : public KeepingSource {
       return Unimplemented("{} is {} in {}; f32 and bf16 are supported", name, DTypeName(tensor.dtype()),
                            checkpoint_->FileOf(name));
     }
-    if (device_.used()) return OnDevice(name, tensor, dtype, access);
+    if (device_.used()) return OnDevice(name, tensor, dtype);
     const auto known = kept_.find(std::string(name));
     if (known != kept_.end()) return ConstTensorView(known->second.View(dtype, shape));
     Buffer copy = Converted(tensor, dtype);
@@ -173,14 +184,13 @@ class CheckpointSource final : public KeepingSource {
     for (size_t i = 0; i < n; ++i) StoreFloat(copy.data(), dtype, i, LoadFloat(tensor.bytes(), tensor.dtype(), i));
     return copy;
   }
-  Result<ConstTensorView> OnDevice(std::string_view name, const ConstTensorView& tensor, DType dtype,
-                                   WeightAccess access) {
+  Result<ConstTensorView> OnDevice(std::string_view name, const ConstTensorView& tensor, DType dtype) {
     const Buffer* kept = device_.Find(name);
     if (kept == nullptr) {
       const size_t bytes = static_cast<size_t>(tensor.shape().elements()) * DTypeBytes(dtype);
       const Buffer converted = tensor.dtype() == dtype ? Buffer() : Converted(tensor, dtype);
       const ConstBytes data = {tensor.dtype() == dtype ? tensor.bytes() : converted.data(), bytes};
-      NOSA_ASSIGN_OR_RETURN(kept, device_.Upload(name, data, access));
+      NOSA_ASSIGN_OR_RETURN(kept, device_.Upload(name, data));
     }
     return ConstTensorView(kept->View(dtype, tensor.shape()));
   }
@@ -198,14 +208,14 @@ class RandomSource final : public KeepingSource {
     return importance_ || (!name.ends_with("self_attn.delta.weight") && !name.ends_with("self_attn.A"));
   }
 
-  Result<ConstTensorView> Get(std::string_view name, const Shape& shape, DType dtype, WeightAccess access) override {
+  Result<ConstTensorView> Get(std::string_view name, const Shape& shape, DType dtype) override {
     const size_t n = static_cast<size_t>(shape.elements()), period = std::min(n, kPeriod);
     if (device_.used()) {
       const Buffer* kept = device_.Find(name);
       if (kept == nullptr) {
         const Buffer once = Buffer::Host(period * DTypeBytes(dtype));
         Draw(name, shape, dtype, period, once.data());
-        NOSA_ASSIGN_OR_RETURN(kept, device_.Repeat(name, once.span(), n * DTypeBytes(dtype), access));
+        NOSA_ASSIGN_OR_RETURN(kept, device_.Repeat(name, once.span(), n * DTypeBytes(dtype)));
       }
       return ConstTensorView(kept->View(dtype, shape));
     }

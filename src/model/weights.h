@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -10,14 +11,11 @@
 #include "io/safetensors.h"
 #include "ops/backend.h"
 #include "schema/model_config.h"
+#include "schema/tensors.h"
 #include "tensor/buffer.h"
 #include "tensor/view.h"
 
 namespace nosa::model {
-
-// How a tensor is read: all of it with every step, or one row a token. On a device the second kind stays in memory that
-// is shared with the host, of which there is more.
-enum class WeightAccess : uint8_t { kWhole, kByRow };
 
 // Hands out tensors in the type they will be computed in. Views live as long as the source. Not thread-safe: used at
 // load.
@@ -26,11 +24,11 @@ class WeightSource {
   virtual ~WeightSource() = default;
   virtual bool Has(std::string_view name) const = 0;
   // The tensor as `dtype` (f32 or bf16) with exactly `shape`; kNotFound or kInvalidArgument with both sides.
-  virtual Result<ConstTensorView> Get(std::string_view name, const Shape& shape, DType dtype,
-                                      WeightAccess access = WeightAccess::kWhole) = 0;
-  // All tensors that are read as a whole will take about `bytes` together. Those that are asked for one after the other
-  // then lie so in device memory, and can be taken as one matrix.
-  virtual Status Reserve(uint64_t bytes) { return Status::Ok(); }
+  virtual Result<ConstTensorView> Get(std::string_view name, const Shape& shape, DType dtype) = 0;
+  // Before any Get: these will be asked for, as `dtype`. On a device those that are asked for one after the other then
+  // lie so, and can be taken as one matrix; those that are read by row lie in memory shared with the host, of which
+  // there is more. kResourceExhausted with sizes.
+  virtual Status Reserve(std::span<const schema::TensorSpec> tensors, DType dtype) = 0;
   // A packed tensor made from the checkpoint, as a copy where the weights lie.
   virtual Result<ConstTensorView> Put(std::string_view name, ConstTensorView tensor) = 0;
   // Tells sources apart, for binding cached KV to them.
@@ -42,7 +40,7 @@ class WeightSource {
 };
 
 // Both kinds put tensors into compute memory of `backend`, which outlives the source (kResourceExhausted with sizes
-// when they do not fit), those that are read by row into its shared memory, where there is some; null: host memory.
+// when they do not fit); null: host memory.
 
 // Tensors of a mapped checkpoint: on the host used in place when their type is the one asked for, converted once
 // otherwise.

@@ -29,13 +29,15 @@ DecodeStepOptions Options(int seats, int slots, int max_tokens) {
 // Create and the first step (and on a GPU the recording of the second) stay within what was said, and come near it.
 class StepMemoryTest : public testing::TestWithParam<std::string> {};
 
+uint64_t DeviceBytesOf(ops::Backend& backend) {
+  if (auto* deferred = dynamic_cast<DeferredBackend*>(&backend)) return deferred->device_bytes();
+  return UINT64_MAX - backend.Available(MemoryKind::kDevice);
+}
+
 TEST_P(StepMemoryTest, TakesWhatWasSaid) {
   if (const std::string why = engine::WhyNot(GetParam()); !why.empty()) GTEST_SKIP() << why;
   const std::shared_ptr<ops::Backend> backend = engine::MakeBackend(GetParam(), 2);
-  const auto used = [&]() -> uint64_t {
-    if (auto* deferred = dynamic_cast<DeferredBackend*>(backend.get())) return deferred->device_bytes();
-    return UINT64_MAX - backend->Available(MemoryKind::kDevice);
-  };
+  const auto used = [&] { return DeviceBytesOf(*backend); };
   const std::shared_ptr<const Model> model = Open(DemoModel(), backend.get());
   // Large enough that what is the same for every step (DeviceBytes: room for scratch) does not count for much.
   for (const DecodeStepOptions& options : {Options(10, 200, 30000), Options(90, 64, 12000)}) {
@@ -57,8 +59,12 @@ TEST_P(StepMemoryTest, TablesLieInSharedMemory) {
     const std::string name = fmt::format("step_memory_{}", tied ? "tied" : "untied");
     return Open(engine::SmallCheckpoint(name, engine::OneKvHead(tied), 5), backend.get());
   };
-  const auto tied = open(true), untied = open(false);
+  const uint64_t before = DeviceBytesOf(*backend);
+  const auto tied = open(true);
+  const uint64_t between = DeviceBytesOf(*backend);
+  const auto untied = open(false);
   EXPECT_EQ(untied->device_weight_bytes(), tied->device_weight_bytes());
+  EXPECT_EQ(DeviceBytesOf(*backend) - between, between - before);
   EXPECT_EQ(tied->copied_weight_bytes(), 0u);
   const schema::ModelConfig& config = untied->config();
   const uint64_t table = sizeof(float) * static_cast<uint64_t>(config.vocab_size * config.hidden_size);
@@ -70,8 +76,11 @@ TEST(StepMemory, ATableThatCannotBePinnedLiesOnTheDevice) {
   DeferredBackend backend(2);
   const std::string untied = engine::SmallCheckpoint("step_memory_untied", engine::OneKvHead(false), 5);
   const auto pinned = Open(untied, &backend);
+  const uint64_t all = backend.device_bytes();
   backend.RefusePinnedOnce();
   const auto refused = Open(untied, &backend);
+  // An allocation of its own: the others have the room that was meant for them.
+  EXPECT_EQ(backend.device_bytes() - all, all + RoundUp(pinned->copied_weight_bytes(), 4096));
   EXPECT_EQ(refused->copied_weight_bytes(), 0u);
   EXPECT_EQ(refused->device_weight_bytes(), pinned->device_weight_bytes() + pinned->copied_weight_bytes());
 }

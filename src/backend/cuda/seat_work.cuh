@@ -85,11 +85,11 @@ class Pieces {
   int next_, fetchers_;
 };
 
-// By warp `first` of `fetchers` that fetch, until no piece is left.
-__device__ inline void FetchBlocks(const SeatParams& p, int first_piece, int fetchers) {
+// By warp `fetcher` of `fetchers` that fetch, until no piece is left.
+__device__ inline void FetchBlocks(const SeatParams& p, int fetcher, int fetchers) {
   const int self = static_cast<int>(threadIdx.x) % kWarpSize;
   const int pieces = CopiesOf(p) * p.pieces, words = static_cast<int>(p.frame.bytes / sizeof(int4));
-  Pieces own(p, first_piece, fetchers);
+  Pieces own(p, fetcher, fetchers);
   for (;;) {
     const int piece = __shfl_sync(kAllLanes, own.next(), 0);
     if (piece >= pieces) return;

@@ -85,18 +85,16 @@ Status LlamaDecoder::Load(DType dtype) {
   const int64_t hidden = c.hidden_size, inner = c.intermediate_size;
   const int64_t q_dim = int64_t{c.num_heads} * c.head_dim, kv_dim = int64_t{c.num_kv_heads} * c.head_dim;
   Status status;
-  const auto get = [&](const std::string& name, Shape shape,
-                       WeightAccess access = WeightAccess::kWhole) -> ConstTensorView {
+  const auto get = [&](const std::string& name, Shape shape) -> ConstTensorView {
     if (!status.ok()) return {};
-    Result<ConstTensorView> tensor = weights_->Get(name, shape, dtype, access);
+    Result<ConstTensorView> tensor = weights_->Get(name, shape, dtype);
     if (!tensor.ok()) {
       status = tensor.status();
       return {};
     }
     return *tensor;
   };
-  embed_ = get("model.embed_tokens.weight", {c.vocab_size, hidden},
-               c.tie_embeddings ? WeightAccess::kWhole : WeightAccess::kByRow);
+  embed_ = get("model.embed_tokens.weight", {c.vocab_size, hidden});
   norm_ = get("model.norm.weight", {hidden});
   head_ = c.tie_embeddings ? embed_ : get("lm_head.weight", {c.vocab_size, hidden});
   for (int i = 0; i < c.num_layers; ++i) {
